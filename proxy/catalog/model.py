@@ -1,0 +1,272 @@
+"""What a service is: frozen types, one instance a file of ``config/services``. The loader builds them.
+
+Values are checked in the loader, which can name file and key; here they are only given a shape.
+Paths are patterns on the upstream path without query (see ``patterns``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from proxy.catalog.origin import OriginTemplate
+from proxy.catalog.patterns import PathPattern, SpellingSet
+
+Scheme = Literal["bearer", "bot", "token", "raw", "basic", "header"]
+Verified = Literal["live", "documents", "memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How the token is put into a request. ``header`` is the field name; the others shape its value.
+
+    bearer ``Bearer T`` · bot ``Bot T`` · token ``token T`` · raw ``T`` · basic ``Basic base64(T)`` with
+    T = ``user:password`` · header: ``T`` bare in the field ``header`` instead of Authorization.
+    """
+
+    scheme: Scheme = "bearer"
+    header: str = "Authorization"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One of a service's hosts; the first in the file is the default.
+
+    ``when`` (param -> value) makes this the default host for connections configured so.
+    ``prefixes``: if any, only upstream paths beginning with one of them (hosts that services share).
+    ``none_when`` paths and ``none_when_query`` parameter names go without the token.
+    """
+
+    name: str
+    origin: OriginTemplate
+    prefixes: tuple[str, ...] = ()
+    base_path: str = ""
+    token: Literal["add", "none"] = "add"
+    none_when: tuple[PathPattern, ...] = ()
+    none_when_query: tuple[str, ...] = ()
+    enabled: bool = True
+    when: Mapping[str, str] = field(default_factory=dict)
+    auth: Auth | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Chooses a host by method and path, and may ``strip`` a prefix from or ``prepend`` one to the path."""
+
+    methods: frozenset[str]
+    path: PathPattern
+    host: str
+    strip: str = ""
+    prepend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A value of ``connection_config`` (or, with ``informational``, of the connection's metadata).
+
+    ``pattern`` is matched fully, ASCII only, after lower-casing when ``lower``. ``source`` tells where it
+    comes from: ``user``, ``token:dotted.path`` of the token answer, or ``call`` (the verify call).
+    """
+
+    name: str
+    pattern: str
+    required: bool = False
+    example: str = ""
+    description: str = ""
+    source: str = "user"
+    aliases: tuple[str, ...] = ()
+    lower: bool = False
+    informational: bool = False
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """A further place where this service's clients put their token, so where our key may stand.
+
+    ``replace``: the service expects its token in that very place (else the place is removed).
+    """
+
+    where: Literal["header", "query", "form", "soap", "part"]
+    name: str
+    paths: tuple[PathPattern, ...] = ()
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """A harmless call that proves a token and names the account (dotted paths into the JSON answer)."""
+
+    method: str
+    path: str
+    host: str = ""
+    body: str = ""
+    content_type: str = ""
+    id_path: str = ""
+    name_path: str = ""
+    ok_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How the service says "too fast": statuses, and headers with their unit.
+
+    Units: seconds, seconds_decimal, epoch_s, epoch_s_decimal, epoch_ms, count, ratio, window, text.
+    """
+
+    statuses: tuple[int, ...] = (429,)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    limits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One answer that means something about the grant: a status, and optionally a code at a JSON path.
+
+    ``codes`` empty: the status alone says it. ``path`` is dotted; ``[]`` steps into a list.
+    ``on`` tells which answers: of ``api`` calls or of the ``token`` endpoint.
+    """
+
+    status: int
+    path: str = ""
+    codes: tuple[str, ...] = ()
+    on: Literal["api", "token"] = "api"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What means expired (refresh), dead (a person is needed), or neither (never refresh)."""
+
+    expired: tuple[Dialect, ...] = ()
+    dead: tuple[Dialect, ...] = ()
+    never: tuple[Dialect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorShape:
+    """The service's own shape for errors that the proxy makes; ``{code}`` and ``{message}`` are filled in."""
+
+    template: str = ""
+    status: int | None = None
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """Facts for connecting and refreshing; endpoints may hold ``{param}``. Times in seconds.
+
+    ``refresh``: stable | rotating_strict | rotating_lenient | none | remint.
+    ``refresh_grace_s``: how long a spent refresh token still works; None when unknown.
+    ``answer``: our field name -> dotted path in the token answer, where it is not the standard name.
+    """
+
+    family: str
+    authorization_url: str
+    token_url: str
+    refresh_url: str = ""
+    grant: Literal["authorization_code", "client_credentials"] = "authorization_code"
+    client_auth: Literal["basic", "body", "none"] = "body"
+    client_id_param: str = "client_id"
+    token_body: Literal["form", "json"] = "form"
+    pkce: Literal["required", "supported", "off"] = "supported"
+    iss: bool = False
+    scopes: tuple[str, ...] = ()
+    scopes_verified: Verified = "memory"
+    scope_param: str = "scope"
+    scope_separator: str = " "
+    authorization_params: Mapping[str, str] = field(default_factory=dict)
+    token_params: Mapping[str, str] = field(default_factory=dict)
+    refresh_params: Mapping[str, str] = field(default_factory=dict)
+    answer: Mapping[str, str] = field(default_factory=dict)
+    refresh: Literal["stable", "rotating_strict", "rotating_lenient", "none", "remint"] = "stable"
+    refresh_grace_s: int | None = None
+    access_lifetime_s: int | None = None
+    refresh_lifetime_s: int | None = None
+    revoke_url: str = ""
+    revoke_method: str = "POST"
+    revoke_auth: Literal["body", "basic", "bearer", "none"] = "body"
+    revoke_param: str = "token"
+    introspect_url: str = ""
+    login_hint: str = ""
+    loopback_redirect: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An answer field or header that names the service's hosts and becomes a proxy address."""
+
+    where: Literal["header", "json"]
+    names: tuple[str, ...]
+    paths: tuple[PathPattern, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Presigned:
+    """Hosts (exact or ``*.`` suffix) whose addresses carry their own authorization: no token, ever."""
+
+    host: str
+    paths: tuple[PathPattern, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnlyEntry:
+    """One reviewed entry of the ``read-only`` preset, with the page that says it does not write."""
+
+    methods: frozenset[str]
+    path: PathPattern
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service, valid from birth; ``type_id`` is the file name and the first path segment."""
+
+    type_id: str
+    title: str
+    docs: str
+    console: str
+    verified: Verified
+    hosts: tuple[Host, ...]
+    source_file: str
+    base_path: str = ""
+    roots: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    credential_paths: SpellingSet = SpellingSet(())
+    batch_paths: SpellingSet = SpellingSet(())
+    method_override: tuple[str, ...] = ()
+    header_underscores: bool = False
+    auth: Auth = Auth()
+    headers: tuple[tuple[str, str], ...] = ()
+    params: Mapping[str, Param] = field(default_factory=dict)
+    key_places: tuple[KeyPlace, ...] = ()
+    oauth: OAuth | None = None
+    verify: Verify | None = None
+    rate_limit: RateLimit = RateLimit()
+    failure: Failure = Failure()
+    errors: ErrorShape | None = None
+    links: tuple[Link, ...] = ()
+    presigned: tuple[Presigned, ...] = ()
+    read_only: tuple[ReadOnlyEntry, ...] = ()
+    public: tuple[PathPattern, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def host(self, name: str) -> Host | None:
+        """The enabled host of that short name, or None."""
+        return next((h for h in self.hosts if h.name == name and h.enabled), None)
+
+    def default_host(self, config: Mapping[str, str]) -> Host:
+        """The host for requests that name none: the first whose ``when`` fits, else the first."""
+        for candidate in self.hosts:
+            if candidate.enabled and candidate.when and all(config.get(k) == v for k, v in candidate.when.items()):
+                return candidate
+        return self.hosts[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All services in force, by type id."""
+
+    services: Mapping[str, Service]
+
+    def get(self, type_id: str) -> Service | None:
+        """The service of exactly that id, or None."""
+        return self.services.get(type_id)

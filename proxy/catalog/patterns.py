@@ -1,0 +1,99 @@
+"""Path patterns of the catalog and of permits: ``*`` stays within a segment, ``**`` is any rest.
+
+Patterns are matched against the upstream path as bytes, without its query. A plain pattern sees the
+path exactly as it is sent. :class:`SpellingSet` sees every spelling that a service could take for the
+same path, and is for what must never be reached.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+_WILDCARD = re.compile(r"\*\*|\*")
+_PLAIN = re.compile(rb"[a-z0-9/._~!$&'()*+,=:@-]*").fullmatch
+_MAX_DECODINGS = 3
+
+
+def to_regex(pattern: str) -> bytes:
+    """The regular expression (source, for a full match of bytes) of one pattern."""
+    out: list[str] = []
+    at = 0
+    for hit in _WILDCARD.finditer(pattern):
+        out.append(re.escape(pattern[at : hit.start()]))
+        out.append(".*" if hit.group() == "**" else "[^/]*")
+        at = hit.end()
+    out.append(re.escape(pattern[at:]))
+    return "".join(out).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class PathPattern:
+    """One pattern, such as ``/repos/*/*/releases/*/assets`` or ``/upload/**``.
+
+    Raises:
+        ValueError: if the pattern does not begin with ``/`` or holds bytes that no path can have.
+    """
+
+    text: str
+    _compiled: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.text.startswith(("/", "**")):
+            raise ValueError(f"a path pattern begins with '/', this one is {self.text!r}")
+        if not self.text.isascii() or any(c <= " " or c in "?#" for c in self.text):
+            raise ValueError(f"a path pattern has no spaces, '?' or '#': {self.text!r}")
+        object.__setattr__(self, "_compiled", re.compile(to_regex(self.text), re.DOTALL))
+
+    def matches(self, path: bytes) -> bool:
+        """True when the whole path (raw bytes, no query) fits."""
+        return self._compiled.fullmatch(path) is not None
+
+
+def decode_once(path: bytes) -> bytes:
+    """Percent-decode one level; what is not a valid escape stays."""
+    return unquote_to_bytes(path) if b"%" in path else path
+
+
+def spellings(path: bytes) -> Iterable[bytes]:
+    """Every form, lower-cased, that a server could reduce ``path`` to.
+
+    Percent-decoding up to three levels, doubled slashes and backslashes folded, matrix parameters
+    (``;x=1``) cut from segments, a trailing slash dropped.
+    """
+    seen: set[bytes] = set()
+    form = path
+    for _ in range(_MAX_DECODINGS + 1):
+        low = form.lower().replace(b"\\", b"/")
+        folded = re.sub(rb"/{2,}", b"/", low)
+        cut = re.sub(rb";[^/]*", b"", folded)
+        seen.update((low, folded, cut, folded.rstrip(b"/") or b"/", cut.rstrip(b"/") or b"/"))
+        decoded = decode_once(form)
+        if decoded == form:
+            break
+        form = decoded
+    return seen
+
+
+@dataclass(frozen=True, slots=True)
+class SpellingSet:
+    """Patterns that must be recognised however the path is spelt (credential and batch paths)."""
+
+    patterns: tuple[str, ...]
+    _compiled: re.Pattern[bytes] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for text in self.patterns:
+            PathPattern(text)
+        union = b"|".join(to_regex(text.lower()) for text in self.patterns)
+        object.__setattr__(self, "_compiled", re.compile(union, re.DOTALL) if self.patterns else None)
+
+    def matches(self, path: bytes) -> bool:
+        """True when any spelling of ``path`` (raw bytes, no query) fits any pattern."""
+        if self._compiled is None:
+            return False
+        if self._compiled.fullmatch(path.lower()) is not None:
+            return True
+        if b"//" not in path and not path.endswith(b"/") and _PLAIN(path.lower()) is not None:
+            return False
+        return any(self._compiled.fullmatch(form) for form in spellings(path))

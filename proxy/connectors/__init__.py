@@ -1,0 +1,1 @@
+"""The connectors module: which accounts are connected, and their living tokens."""

@@ -1,0 +1,90 @@
+"""Proxy keys: their form, their hash, and the record that is stored. Finding one in a request is ``forwarding.keys``.
+
+``cpk_`` + id (8 base62) + ``_`` + secret (43 base62, at least 256 bits) + checksum (6 base62, CRC-32 of all before it).
+URL-safe, no dots (a client may take a token with two dots for a JWT), no vendor's prefix.
+"""
+
+import hashlib
+import ipaddress
+import re
+import secrets
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.secret import Secret
+
+PREFIX = "cpk_"
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 8, 43, 6
+KEY_LENGTH = len(PREFIX) + _ID_LENGTH + 1 + _SECRET_LENGTH + _CHECK_LENGTH
+KEY_PATTERN = re.compile(rb"cpk_([0-9A-Za-z]{8})_([0-9A-Za-z]{49})", re.ASCII)
+
+Kind = Literal["proxy", "service"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _base62(number: int, length: int) -> str:
+    digits: list[str] = []
+    for _ in range(length):
+        number, rest = divmod(number, 62)
+        digits.append(_ALPHABET[rest])
+    return "".join(reversed(digits))
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()), _CHECK_LENGTH)
+
+
+def generate() -> tuple[str, Secret]:
+    """A new key: its public id and the whole key, to be shown once."""
+    key_id = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+    body = f"{PREFIX}{key_id}_{''.join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))}"
+    return key_id, Secret(body + _checksum(body))
+
+
+def is_well_formed(presented: bytes) -> bool:
+    """True when the bytes have a key's form and checksum (says nothing about being valid)."""
+    if len(presented) != KEY_LENGTH or KEY_PATTERN.fullmatch(presented) is None:
+        return False
+    text = presented.decode("ascii")
+    return _checksum(text[:-_CHECK_LENGTH]) == text[-_CHECK_LENGTH:]
+
+
+def key_id_of(presented: bytes) -> str:
+    """The public id inside a well-formed key."""
+    return presented[len(PREFIX) : len(PREFIX) + _ID_LENGTH].decode("ascii")
+
+
+def digest(presented: bytes) -> bytes:
+    """SHA-256 of the whole key: what is stored. A key has 256 random bits, so no salt or stretching is needed."""
+    return hashlib.sha256(presented).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key as it is stored or declared: everything but the key.
+
+    ``permits`` are texts in the grammar of ``forwarding.permits``; ``root``: the service that addresses
+    without a service id go to; ``expires_at`` and ``revoked_at``: seconds since the epoch.
+    """
+
+    key_id: str
+    name: str
+    digest: bytes
+    permits: tuple[str, ...]
+    kind: Kind = "proxy"
+    root: str | None = None
+    networks: tuple[Network, ...] = ()
+    created_at: float = 0.0
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    declared: bool = False
+
+    def is_live(self, now: float) -> bool:
+        """Neither revoked nor expired at ``now`` (seconds since the epoch)."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+Keys = Mapping[str, KeyRecord]
