@@ -1,0 +1,99 @@
+# Everything a person or a CI machine does here. GNU make and a Python 3.11+ that can make venvs are all it assumes;
+# the rest comes hash-checked into .venv. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# Wheels only: nothing is compiled and no package's set-up code runs. Empty it on a platform that lacks a wheel.
+PIP_FLAGS ?= --only-binary=:all:
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
+PINNED := $(PIP) --require-hashes --no-deps $(PIP_FLAGS)
+SYSTEM_TOOLS := nginx wrk strace
+NODE_LOCKS := $(wildcard tests/sdk/package-lock.json)
+SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
+
+.SHELLFLAGS := -euc
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run check test test-all bench sdk lock wheel clean tools
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: $(VENV)/.runtime ## the proxy with made-up services, ready to call (ARGS=--once: call it and stop)
+	@$(BIN)/connector-proxy demo $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/.dev $(VENV)/.sdk ## all tests that need nothing but Python and wheels (ARGS="-k name")
+	$(BIN)/python -X dev -m pytest -m "not system" $(ARGS)
+
+test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those with system programs, and branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+bench: tools $(VENV)/.dev ## measures added latency and throughput on this machine
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+sdk: $(VENV)/.dev $(VENV)/.sdk ## the vendors' own SDKs against the proxy
+	$(BIN)/python -m pytest tests/sdk $(ARGS)
+
+wheel: $(VENV)/.dev ## dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases of the last 7 days left out
+	$(COMPILE) -o requirements.lock pyproject.toml
+	$(COMPILE) -c requirements.lock -o requirements-build.lock --group build
+	$(COMPILE) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock pyproject.toml --group dev
+
+clean: ## removes what these targets made
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find proxy tests -name __pycache__ -prune -exec rm -rf {} +
+	find tests -name node_modules -prune -exec rm -rf {} +
+
+# Machine settings (extra indexes, folders of wheels) must not show in a lock: neither their names nor their hashes.
+COMPILE := env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX $(BIN)/uv pip compile -q --no-config --upgrade \
+	--universal --python-version 3.11 --generate-hashes --exclude-newer "7 days" \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "connector-proxy needs Python 3.11 or newer, not " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo '$(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)' >&2; exit 1; }
+	@echo 'Setting up $(VENV) ...'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# What runs, and the back end that installs the checkout; `make run` needs no more.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made
+	@$(PINNED) -r requirements.lock -r requirements-build.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The development lock holds the two others, pin for pin.
+$(VENV)/.dev: requirements-dev.lock requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made
+	@echo 'Installing what the tests need ...'
+	@$(PINNED) -r requirements-dev.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $(VENV)/.runtime $@
+
+$(VENV)/.sdk: $(SDK_LOCKS) $(NODE_LOCKS) | $(VENV)/.dev
+	@for lock in $(SDK_LOCKS); do $(PINNED) -r "$$lock"; done
+	@for lock in $(NODE_LOCKS); do PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix "$$(dirname "$$lock")" --ignore-scripts --no-audit --no-fund --loglevel=error; done
+	@touch $@
+
+tools:
+	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
+	for tool in $(SYSTEM_TOOLS); do command -v "$$tool" >/dev/null || missing="$$missing $$tool"; done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "These programs are missing and cannot be installed from here:$$missing (make test does without them)" >&2; exit 1; fi; \
+	echo "Installing$$missing ..."; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null
