@@ -10,7 +10,9 @@ from typing import Literal
 
 from proxy.catalog.origin import OriginTemplate
 from proxy.catalog.patterns import PathPattern, SpellingSet
+from proxy.errors import CredentialInvalid, Fault
 
+NO_PATHS = SpellingSet(())
 Scheme = Literal["bearer", "bot", "token", "raw", "basic", "header"]
 Verified = Literal["live", "documents", "memory"]
 
@@ -33,30 +35,44 @@ class Host:
 
     ``when`` (param -> value) makes this the default host for connections configured so.
     ``prefixes``: if any, only upstream paths beginning with one of them (hosts that services share).
-    ``none_when`` paths and ``none_when_query`` parameter names go without the token.
+    ``base_path``: put in front when this host is named by ``~name``; the default host (and one that
+    ``when`` chose) uses the service's. ``token = "none"`` hosts, ``none_when`` paths and requests with a
+    query parameter of ``none_when_query`` go without the token. ``enabled``: off for hosts known only
+    from memory, until the operator switches ``service.name`` on.
     """
 
     name: str
     origin: OriginTemplate
     prefixes: tuple[str, ...] = ()
     base_path: str = ""
-    token: Literal["add", "none"] = "add"
+    token: Literal["add", "none"] = "add"  # noqa: S105  # a choice, not a token
     none_when: tuple[PathPattern, ...] = ()
     none_when_query: tuple[str, ...] = ()
     enabled: bool = True
     when: Mapping[str, str] = field(default_factory=dict)
     auth: Auth | None = None
+    verified: Verified = "documents"
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Chooses a host by method and path, and may ``strip`` a prefix from or ``prepend`` one to the path."""
+    """Chooses a host by method and path, and may ``strip`` a prefix from or ``prepend`` one to the path.
+
+    Rules are tried in the file's order, first on the path as it came, and when none applies again on the
+    path with base_path in front; the first that applies is the only one. No methods: any method.
+    ``strip`` goes first; a rest that is then empty is ``/``.
+    """
 
     methods: frozenset[str]
     path: PathPattern
     host: str
     strip: str = ""
     prepend: str = ""
+
+    def applies(self, method: str, path: bytes) -> bool:
+        """True when a request of this method and raw path (without query) is this rule's."""
+        return (not self.methods or method in self.methods) and self.path.matches(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,8 @@ class Param:
 
     ``pattern`` is matched fully, ASCII only, after lower-casing when ``lower``. ``source`` tells where it
     comes from: ``user``, ``token:dotted.path`` of the token answer, or ``call`` (the verify call).
+    ``prefix`` is put in front of a value that has no ``://`` (``acme.my.salesforce.com``). ``default`` fills
+    addresses when the connection says nothing; it never shows up in ``connection_config``.
     """
 
     name: str
@@ -77,6 +95,8 @@ class Param:
     lower: bool = False
     informational: bool = False
     default: str | None = None
+    title: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +104,8 @@ class KeyPlace:
     """A further place where this service's clients put their token, so where our key may stand.
 
     ``replace``: the service expects its token in that very place (else the place is removed).
+    ``paths`` hold for body places (form, soap, part); none: every path of the service. They are written in
+    both spellings, with and without base_path, because the key is looked for before the address is built.
     """
 
     where: Literal["header", "query", "form", "soap", "part"]
@@ -94,7 +116,11 @@ class KeyPlace:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """A harmless call that proves a token and names the account (dotted paths into the JSON answer)."""
+    """A harmless call that proves a token and names the account.
+
+    ``path`` is the upstream path and may have a query; ``host`` empty: the default host. ``*_path`` are
+    dotted paths into the JSON answer, ``[0]`` steps into a list; ``ok_path`` must then be true.
+    """
 
     method: str
     path: str
@@ -157,6 +183,9 @@ class OAuth:
     ``refresh``: stable | rotating_strict | rotating_lenient | none | remint.
     ``refresh_grace_s``: how long a spent refresh token still works; None when unknown.
     ``answer``: our field name -> dotted path in the token answer, where it is not the standard name.
+    Endpoints and params may hold ``{param}`` of the service and ``{client_id}``, ``{redirect_uri}``,
+    ``{state}``, ``{scope}`` of the flow. ``revoke_shared``: revoking one service's token ends the grant of all
+    services of that registration.
     """
 
     family: str
@@ -166,7 +195,7 @@ class OAuth:
     grant: Literal["authorization_code", "client_credentials"] = "authorization_code"
     client_auth: Literal["basic", "body", "none"] = "body"
     client_id_param: str = "client_id"
-    token_body: Literal["form", "json"] = "form"
+    token_body: Literal["form", "json"] = "form"  # noqa: S105  # a choice, not a token
     pkce: Literal["required", "supported", "off"] = "supported"
     iss: bool = False
     scopes: tuple[str, ...] = ()
@@ -184,7 +213,9 @@ class OAuth:
     revoke_url: str = ""
     revoke_method: str = "POST"
     revoke_auth: Literal["body", "basic", "bearer", "none"] = "body"
+    revoke_body: Literal["form", "json", "none"] = "form"
     revoke_param: str = "token"
+    revoke_shared: bool = False
     introspect_url: str = ""
     login_hint: str = ""
     loopback_redirect: bool = True
@@ -192,7 +223,11 @@ class OAuth:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An answer field or header that names the service's hosts and becomes a proxy address."""
+    """An answer field or header that names the service's hosts and becomes a proxy address.
+
+    JSON ``names`` are keys at any depth; ``*`` stands for any part of a key, ``parent.*`` for the children of
+    the object ``parent``. ``paths``: only answers to these upstream paths; none: all.
+    """
 
     where: Literal["header", "json"]
     names: tuple[str, ...]
@@ -218,7 +253,13 @@ class ReadOnlyEntry:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service, valid from birth; ``type_id`` is the file name and the first path segment."""
+    """One service, valid from birth; ``type_id`` is the file name and the first path segment.
+
+    ``roots``: a path that equals one, or goes on after it at a ``/``, is sent as it is; any other gets
+    ``base_path`` in front, and an empty one or ``/`` becomes base_path itself. ``public``: upstream paths
+    that the service answers without a token and for which its clients send none. ``user``: from a user's
+    folder. ``digest``: ``loader.file_hash`` of the file.
+    """
 
     type_id: str
     title: str
@@ -230,8 +271,8 @@ class Service:
     base_path: str = ""
     roots: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
-    credential_paths: SpellingSet = SpellingSet(())
-    batch_paths: SpellingSet = SpellingSet(())
+    credential_paths: SpellingSet = NO_PATHS
+    batch_paths: SpellingSet = NO_PATHS
     method_override: tuple[str, ...] = ()
     header_underscores: bool = False
     auth: Auth = Auth()
@@ -248,24 +289,44 @@ class Service:
     read_only: tuple[ReadOnlyEntry, ...] = ()
     public: tuple[PathPattern, ...] = ()
     notes: tuple[str, ...] = ()
+    user: bool = False
+    digest: str = ""
 
     def host(self, name: str) -> Host | None:
         """The enabled host of that short name, or None."""
         return next((h for h in self.hosts if h.name == name and h.enabled), None)
 
     def default_host(self, config: Mapping[str, str]) -> Host:
-        """The host for requests that name none: the first whose ``when`` fits, else the first."""
+        """The host for requests that name none: the first whose ``when`` fits, else the first.
+
+        Raises:
+            CredentialInvalid: the connection belongs to a host that is switched off; its token goes to no other.
+        """
         for candidate in self.hosts:
-            if candidate.enabled and candidate.when and all(config.get(k) == v for k, v in candidate.when.items()):
+            if candidate.when and all(config.get(k) == v for k, v in candidate.when.items()):
+                if not candidate.enabled:
+                    raise CredentialInvalid(
+                        f"the connection needs {self.type_id}.{candidate.name}, which is switched off",
+                        service=self.type_id,
+                    )
                 return candidate
         return self.hosts[0]
+
+    def is_under_root(self, path: bytes) -> bool:
+        """True when ``path`` is spelt from the origin, so that base_path must not go in front."""
+        for text in self.roots:
+            root = text.rstrip("/").encode()
+            if path.startswith(root) and path[len(root) : len(root) + 1] in {b"", b"/"}:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All services in force, by type id."""
+    """All services in force, by type id. ``warnings``: worth telling the operator, no reason to stop."""
 
     services: Mapping[str, Service]
+    warnings: tuple[Fault, ...] = ()
 
     def get(self, type_id: str) -> Service | None:
         """The service of exactly that id, or None."""

@@ -10,7 +10,9 @@ from proxy.errors import ConnectionConfigMissing, CredentialInvalid
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_HOST = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
+)
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -66,10 +68,12 @@ class OriginTemplate:
 
     A param fills whole host labels (a fixed part inside the label is allowed: ``{tenant}-my``), or,
     with ``suffixes``, the whole host (``https://{host}``) or the whole origin (``{instance_url}``).
+    ``defaults`` (param, value) stand in where the connection says nothing.
     """
 
     text: str
     suffixes: tuple[str, ...] = ()
+    defaults: tuple[tuple[str, str], ...] = ()
 
     @property
     def params(self) -> tuple[str, ...]:
@@ -88,12 +92,13 @@ class OriginTemplate:
             ConnectionConfigMissing: a param has no value.
             CredentialInvalid: a value would lead elsewhere than the template allows.
         """
-        missing = [name for name in self.params if not config.get(name)]
+        values = dict(self.defaults) | {name: value for name, value in config.items() if value}
+        missing = [name for name in self.params if name not in values]
         if missing:
             raise ConnectionConfigMissing(
                 f"the connection lacks {', '.join(missing)} in its connection_config", service=service
             )
-        text = PLACEHOLDER.sub(lambda hit: config[hit.group(1)].lower(), self.text)
+        text = PLACEHOLDER.sub(lambda hit: values[hit.group(1)].lower(), self.text)
         try:
             origin = parse_origin(text)
         except ValueError as error:
@@ -118,7 +123,9 @@ class OriginTemplate:
             )
         scheme, _, authority = self.text.partition("://")
         host, _, port = authority.rstrip("/").partition(":")
-        expected = re.compile(PLACEHOLDER.sub(f"(?:{_LABEL.pattern})", re.escape(host).replace(r"\{", "{").replace(r"\}", "}")))
+        expected = re.compile(
+            PLACEHOLDER.sub(f"(?:{_LABEL.pattern})", re.escape(host).replace(r"\{", "{").replace(r"\}", "}"))
+        )
         return (
             origin.scheme == scheme
             and expected.fullmatch(origin.host) is not None

@@ -77,9 +77,13 @@ def spellings(path: bytes) -> Iterable[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class SpellingSet:
-    """Patterns that must be recognised however the path is spelt (credential and batch paths)."""
+    """Patterns that must be recognised however the path is spelt (credential and batch paths).
+
+    ``exempt`` are whole paths, no patterns, let through in exactly that spelling.
+    """
 
     patterns: tuple[str, ...]
+    exempt: frozenset[bytes] = frozenset()
     _compiled: re.Pattern[bytes] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +94,7 @@ class SpellingSet:
 
     def matches(self, path: bytes) -> bool:
         """True when any spelling of ``path`` (raw bytes, no query) fits any pattern."""
-        if self._compiled is None:
+        if self._compiled is None or path in self.exempt:
             return False
         if self._compiled.fullmatch(path.lower()) is not None:
             return True
