@@ -144,7 +144,7 @@ def classify(address: Address) -> Reason | None:
 
 
 def is_odd_ipv4(host: str) -> bool:
-    """True for what a C library reads as IPv4 though it is no dotted quad: ``127.1``, ``0x7f.1``, ``2130706433``.
+    """True for what a C library reads as IPv4 though it is no dotted quad: ``127.1``, ``0x7f.1``, ``21307``.
 
     The rule is the URL standard's ("ends in a number"): no DNS name has a last label of digits.
     """

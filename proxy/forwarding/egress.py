@@ -1,0 +1,274 @@
+"""Resolve, check, dial: the only place where a name becomes addresses (R75-R82).
+
+Every address is judged after resolution and the judged address itself is dialled, so a name that changes
+between check and connect (DNS rebinding) gains nothing. Certificate name, SNI and ``Host`` stay the origin's.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import IPPROTO_TCP, SOCK_STREAM
+
+from proxy.catalog.origin import Origin, host_under
+from proxy.errors import AddressRefused, UpstreamUnreachable
+from proxy.forwarding.addresses import (
+    Address,
+    Dial,
+    Network,
+    Reason,
+    classify,
+    embedded,
+    is_odd_ipv4,
+    is_own_interface,
+    parse_address,
+)
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+ADDRESS_TTL_S = 20.0
+FAILURE_TTL_S = 1.0
+RESOLVE_TIMEOUT_S = 10.0
+_CACHE_SIZE = 4096
+
+_REFUSED = "the service's address must not be dialled"
+_UNRESOLVED = "the service's name could not be resolved"
+
+
+async def system_resolver(host: str, port: int) -> Sequence[str]:
+    """Addresses by the operating system's resolver; families take turns (RFC 6724, RFC 8305 §4)."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=SOCK_STREAM, proto=IPPROTO_TCP)
+    by_family: dict[int, list[str]] = {}
+    for family, _, _, _, sockaddr in found:
+        by_family.setdefault(family, []).append(str(sockaddr[0]))
+    longest = max((len(group) for group in by_family.values()), default=0)
+    return [group[i] for i in range(longest) for group in by_family.values() if i < len(group)]
+
+
+@dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """Where connections may go, as the operator decided.
+
+    Args:
+        connect_to: ``host:port`` of an origin (port always there) -> the address dialled instead; not judged.
+        ca_file: PEM file of extra roots, trusted only for ``ca_hosts``.
+        ca_hosts: exact hosts or ``*.suffix``; empty: the hosts of ``connect_to``.
+        allow_addresses: networks admitted although they are private or special. A cloud's metadata address is
+            admitted only when listed by itself.
+        own: what this process listens on, as bound; ``0.0.0.0`` and ``::`` stand for every interface.
+
+    Raises:
+        OSError, ssl.SSLError: from :meth:`Dialer` when ``ca_file`` cannot be read.
+    """
+
+    connect_to: Mapping[str, Dial] = field(default_factory=dict)
+    ca_file: Path | None = None
+    ca_hosts: tuple[str, ...] = ()
+    allow_addresses: tuple[Network, ...] = ()
+    own: tuple[Dial, ...] = ()
+
+    def denies(self, address: Address, port: int) -> Reason | None:
+        """Why the address must not be dialled on that port, or None."""
+        if self.is_own(address, port):
+            return "self"
+        reason = classify(address)
+        if reason is None:
+            return None
+        if not self._lists(address, reason):
+            return reason
+        inner = embedded(address)
+        inner_reason = None if inner is None else classify(inner)
+        if inner is None or inner_reason is None or self._lists(inner, inner_reason):
+            return None
+        return inner_reason
+
+    def _lists(self, address: Address, reason: Reason) -> bool:
+        return any(
+            address in network and (reason != "metadata" or network.num_addresses == 1)
+            for network in self.allow_addresses
+            if network.version == address.version
+        )
+
+    def is_own(self, address: Address, port: int) -> bool:
+        """True when dialling there would reach this process again."""
+        inner = embedded(address)
+        for own in self.own:
+            listening = parse_address(own.ip)
+            if own.port != port or listening is None:
+                continue
+            if listening in {address, inner}:
+                return True
+            if listening.is_unspecified and is_own_interface(inner or address):
+                return True
+        return False
+
+    def trusts_extra_roots(self, host: str) -> bool:
+        """True when ``ca_file`` counts for this host."""
+        if self.ca_file is None:
+            return False
+        hosts = self.ca_hosts or tuple(key.rpartition(":")[0].strip("[]") for key in self.connect_to)
+        return any(
+            host_under(host, pattern[2:]) if pattern.startswith("*.") else host == pattern
+            for pattern in hosts
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """For the event log, never for a caller: which addresses of a host were skipped, and why."""
+
+    host: str
+    port: int
+    addresses: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """What resolving gave: addresses, or the kind of failure."""
+
+    dials: tuple[Dial, ...]
+    failure: type[AddressRefused] | type[UpstreamUnreachable] | None
+    until: float
+
+
+class Dialer:
+    """Turns origins into addresses that may be dialled, and into verified TLS contexts.
+
+    Args:
+        policy: see :class:`EgressPolicy`.
+        clock: monotonic seconds.
+        resolve: host and port -> textual addresses; raises OSError when there are none.
+        on_denied: told about every lookup in which an address was skipped.
+
+    Building one needs no event loop; it reads the system's roots and ``ca_file`` at once.
+    """
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        clock: Callable[[], float],
+        *,
+        resolve: Resolver = system_resolver,
+        on_denied: Callable[[Denied], None] = lambda denied: None,  # noqa: ARG005  # nobody listens by default
+    ) -> None:
+        self.policy = policy
+        self._clock = clock
+        self._resolve = resolve
+        self._on_denied = on_denied
+        self._known: dict[Origin, _Lookup] = {}
+        self._running: dict[Origin, asyncio.Task[_Lookup]] = {}
+        self._context = _tls_context(None)
+        self._extra_context = _tls_context(policy.ca_file) if policy.ca_file is not None else self._context
+
+    def ready(self, origin: Origin) -> tuple[Dial, ...] | None:
+        """The checked addresses if they are known without waiting, else None: the hot path asks here."""
+        known = self._known.get(origin)
+        if known is None or known.failure is not None or known.until <= self._clock():
+            return None
+        return known.dials
+
+    async def addresses(self, origin: Origin) -> tuple[Dial, ...]:
+        """The checked addresses of an origin, best first, never empty.
+
+        Lookups of one origin at the same time are one; a caller that leaves does not cancel it for others.
+
+        Raises:
+            AddressRefused: every address is one that must not be dialled.
+            UpstreamUnreachable: the name does not resolve, or not in time.
+        """
+        known = self._known.get(origin)
+        if known is None or known.until <= self._clock():
+            task = self._running.get(origin)
+            if task is None:
+                task = asyncio.create_task(self._look_up(origin))
+                self._running[origin] = task
+                task.add_done_callback(lambda _: self._running.pop(origin, None))
+            known = await asyncio.shield(task)
+        if known.failure is not None:
+            raise known.failure(_REFUSED if known.failure is AddressRefused else _UNRESOLVED)
+        return known.dials
+
+    def ssl_context(self, origin: Origin) -> ssl.SSLContext | None:
+        """The verifying context for an origin (TLS 1.2 or newer, ALPN http/1.1); None for ``http``."""
+        if origin.scheme != "https":
+            return None
+        return self._extra_context if self.policy.trusts_extra_roots(origin.host) else self._context
+
+    def forget(self, origin: Origin) -> None:
+        """Drop what is known of an origin: after no address of it accepted a connection."""
+        self._known.pop(origin, None)
+
+    async def aclose(self) -> None:
+        """Cancel lookups that are still running."""
+        tasks = tuple(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look_up(self, origin: Origin) -> _Lookup:
+        result = await self._judge(origin)
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.pop(next(iter(self._known)))
+        self._known[origin] = result
+        return result
+
+    async def _judge(self, origin: Origin) -> _Lookup:
+        texts: Sequence[str]
+        fixed = self.policy.connect_to.get(_hostport(origin))
+        literal = parse_address(origin.host)
+        if fixed is not None:
+            texts = (fixed.ip,)
+        elif literal is not None:
+            texts = (str(literal),)
+        elif is_odd_ipv4(origin.host):
+            return self._refused(origin, ((origin.host, "odd_ipv4"),))
+        else:
+            try:
+                async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                    texts = await self._resolve(origin.host, origin.port)
+            except (OSError, UnicodeError):  # asyncio's TimeoutError is an OSError too
+                return _Lookup((), UpstreamUnreachable, self._clock() + FAILURE_TTL_S)
+        port = origin.port if fixed is None else fixed.port
+        judged = [(text, self._reason(origin, text, port, pinned=fixed is not None)) for text in texts]
+        dials = tuple(Dial(text, port) for text, reason in judged if reason is None)
+        skipped = tuple((text, reason) for text, reason in judged if reason is not None)
+        if not dials:
+            return self._refused(origin, skipped)
+        if skipped:
+            self._on_denied(Denied(origin.host, port, skipped))
+        return _Lookup(tuple(dict.fromkeys(dials)), None, self._clock() + ADDRESS_TTL_S)
+
+    def _reason(self, origin: Origin, text: str, port: int, *, pinned: bool) -> str | None:
+        address = parse_address(text)
+        if address is None:
+            return "not_an_address"
+        if pinned:
+            return "self" if self.policy.is_own(address, port) else None
+        reason = self.policy.denies(address, port)
+        if origin.scheme == "http" and reason != "self":  # in the clear only where it cannot be overheard
+            listed = any(
+                address in net for net in self.policy.allow_addresses if net.version == address.version
+            )
+            if address.is_loopback and (origin.host == "localhost" or parse_address(origin.host) is not None):
+                return None
+            return reason if reason is not None or listed else "plaintext"
+        return reason
+
+    def _refused(self, origin: Origin, skipped: tuple[tuple[str, str], ...]) -> _Lookup:
+        self._on_denied(Denied(origin.host, origin.port, skipped))
+        return _Lookup((), AddressRefused, self._clock() + FAILURE_TTL_S)
+
+
+def _hostport(origin: Origin) -> str:
+    return f"[{origin.host}]:{origin.port}" if ":" in origin.host else f"{origin.host}:{origin.port}"
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Not ``ssl.create_default_context``: that one writes session keys where SSLKEYLOGFILE says (R143)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_default_certs()
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
