@@ -184,8 +184,8 @@ class OAuth:
     ``refresh_grace_s``: how long a spent refresh token still works; None when unknown.
     ``answer``: our field name -> dotted path in the token answer, where it is not the standard name.
     Endpoints and params may hold ``{param}`` of the service and ``{client_id}``, ``{redirect_uri}``,
-    ``{state}``, ``{scope}`` of the flow. ``revoke_shared``: revoking one service's token ends the grant of all
-    services of that registration.
+    ``{state}``, ``{scope}`` of the flow. ``revoke_shared``: revoking one service's token ends the grant of
+    all services of that registration.
     """
 
     family: str
@@ -300,7 +300,7 @@ class Service:
         """The host for requests that name none: the first whose ``when`` fits, else the first.
 
         Raises:
-            CredentialInvalid: the connection belongs to a host that is switched off; its token goes to no other.
+            CredentialInvalid: the connection's host is switched off; its token goes to no other.
         """
         for candidate in self.hosts:
             if candidate.when and all(config.get(k) == v for k, v in candidate.when.items()):
