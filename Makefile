@@ -4,12 +4,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# Wheels only: nothing is compiled and no package's set-up code runs. Empty it on a platform that lacks a wheel.
-PIP_FLAGS ?= --only-binary=:all:
+# Wheels only (forbiddenfruit, pure Python, has none): nothing is compiled. Empty it where a platform lacks a wheel.
+PIP_FLAGS ?= --only-binary=:all: --no-binary=forbiddenfruit
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
-PINNED := $(PIP) --require-hashes --no-deps $(PIP_FLAGS)
+PINNED := $(PIP) --no-compile --require-hashes --no-deps --no-build-isolation $(PIP_FLAGS)
 SYSTEM_TOOLS := nginx wrk strace
 NODE_LOCKS := $(wildcard tests/sdk/package-lock.json)
 SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
@@ -80,6 +80,7 @@ $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(V
 # The development lock holds the two others, pin for pin.
 $(VENV)/.dev: requirements-dev.lock requirements.lock requirements-build.lock pyproject.toml | $(VENV)/.made
 	@echo 'Installing what the tests need ...'
+	@$(PINNED) -r requirements-build.lock
 	@$(PINNED) -r requirements-dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.runtime $@
