@@ -1,0 +1,189 @@
+"""Header fields: names, what never crosses, and the filter for answers (R28-R31, R34, R38, R40, R44).
+
+Names are compared in lower case; wherever a look-alike would matter they are compared *folded*: lower case
+with ``_``, ``.`` and space as ``-`` (CVE-2025-64484: a server behind may fold them the same way).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxy.errors import UpstreamProtocol
+
+Field = tuple[bytes, bytes]
+
+# RFC 9110 §5.6.2: the characters of a token.
+TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# RFC 9110 §5.5: a value has no control characters but HTAB; obs-text (0x80-0xff) goes through as it is.
+CONTROLS = bytes(c for c in range(0x20) if c != 0x09) + b"\x7f"  # noqa: PLR2004  # HTAB
+_FOLD = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ_. ",
+    b"abcdefghijklmnopqrstuvwxyz---",
+)
+
+# RFC 9110 §7.6.1 and its older names; ``TE: trailers`` is the one thing of these that is set anew.
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-authentication-info",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+
+# Set by us from what is known, never copied.
+OWNED = frozenset({b"host", b"content-length", b"expect"})
+
+# What proves a caller to us, or to the service; and cookies meant for the proxy's own host name (R31, R40).
+CREDENTIALS = frozenset(
+    {b"authorization", b"x-api-key", b"x-goog-api-key", b"cookie", b"cookie2", b"set-cookie"},
+)
+
+# What callers or their own proxies say about the way here (R34), or that makes some servers act on another
+# address than the one in the request line (the permit was judged on that one).
+ABOUT_THE_WAY = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"x-original-url",
+        b"x-original-host",
+        b"x-original-uri",
+        b"x-rewrite-url",
+        b"x-host",
+    }
+)
+
+# ``sec-fetch-`` tells how a page stands to *this* host; ``base44-`` holds service tokens for the connectors
+# module.
+REQUEST_PREFIXES = (b"x-forwarded-", b"proxy-", b"sec-fetch-", b"base44-")
+
+NEVER_SENT = HOP_BY_HOP | OWNED | CREDENTIALS | ABOUT_THE_WAY
+
+# Only proxy-made answers carry these (R44).
+MARKERS = frozenset({b"proxy-status"})
+MARKER_PREFIXES = (b"connector-proxy", b"x-connector-proxy")
+
+# These speak about the origin's own host and port; under the proxy's name they would send callers away from
+# it.
+ABOUT_THE_ORIGIN = frozenset({b"alt-svc", b"strict-transport-security"})
+
+_NEVER_RETURNED = HOP_BY_HOP | MARKERS | ABOUT_THE_ORIGIN | {b"content-length"}
+
+VIA: Field = (b"Via", b"1.1 connector-proxy")
+
+_NAMES: dict[bytes, bytes] = {}
+_NAMES_MAX = 2048
+_NAME_REMEMBERED = 64
+
+
+def fold(name: bytes) -> bytes:
+    """The form in which look-alikes of a name are equal."""
+    return name.translate(_FOLD)
+
+
+def lower_name(name: bytes) -> bytes:
+    """The name in lower case.
+
+    Raises:
+        ValueError: if it is not a token (RFC 9110 §5.6.2).
+    """
+    known = _NAMES.get(name)
+    if known is not None:
+        return known
+    if not name or name.translate(None, TOKEN):
+        raise ValueError("not a header name")
+    lower = name.lower()
+    if len(name) <= _NAME_REMEMBERED:
+        if len(_NAMES) >= _NAMES_MAX:
+            _NAMES.clear()
+        _NAMES[name] = lower
+    return lower
+
+
+def has_controls(values: Iterable[bytes]) -> bool:
+    """True when any of the values holds a control character."""
+    joined = b"".join(values)
+    return len(joined.translate(None, CONTROLS)) != len(joined)
+
+
+def tokens(values: Iterable[bytes]) -> frozenset[bytes]:
+    """The members, in lower case, of a token list over any number of lines; empty members are skipped.
+
+    Raises:
+        ValueError: if a member is not a token.
+    """
+    members = {part.strip(b" \t").lower() for part in b",".join(values).split(b",")}
+    members.discard(b"")
+    if any(member.translate(None, TOKEN) for member in members):
+        raise ValueError("not a list of tokens")
+    return frozenset(members)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFields:
+    """The header section of an upstream answer, split into what is passed on and what frames it.
+
+    ``fields``: names as the service wrote them, in order, repeated ones repeated, ``Via`` of ours last.
+    ``content_length`` and ``transfer_encoding``: every value that was there, unjudged. ``closes``: the
+    upstream connection ends after this answer as far as ``Connection`` says. ``trailer``: announced trailer
+    names.
+    """
+
+    fields: list[Field]
+    content_length: tuple[bytes, ...]
+    transfer_encoding: tuple[bytes, ...]
+    closes: bool
+    keeps: bool
+    trailer: frozenset[bytes]
+
+
+def response_fields(raw: Iterable[Field]) -> AnswerFields:
+    """Filter the fields of an upstream answer for the caller (R28, R29, R38, R44).
+
+    Raises:
+        UpstreamProtocol: a name is not a token or a value holds control characters (R47).
+    """
+    pairs = list(raw)
+    fields: list[Field] = []
+    held: dict[bytes, list[bytes]] = {}
+    try:
+        for pair in pairs:
+            lower = lower_name(pair[0])
+            if lower in _NEVER_RETURNED:
+                held.setdefault(lower, []).append(pair[1])
+            elif not lower.startswith(MARKER_PREFIXES):
+                fields.append(pair)
+        if has_controls([value for _, value in pairs]):
+            raise UpstreamProtocol("the service's answer has control characters in a header field")
+        named = tokens(held[b"connection"]) if b"connection" in held else frozenset()
+        trailer = tokens(held[b"trailer"]) if b"trailer" in held else frozenset()
+    except ValueError:
+        raise UpstreamProtocol("the service's answer has a malformed header field") from None
+    dropped = named - {b"close", b"keep-alive"}
+    if dropped:
+        fields = [pair for pair in fields if pair[0].lower() not in dropped]
+    fields.append(VIA)
+    return AnswerFields(
+        fields,
+        tuple(held.get(b"content-length", ())),
+        tuple(held.get(b"transfer-encoding", ())),
+        b"close" in named,
+        b"keep-alive" in named,
+        trailer,
+    )
+
+
+def to_wire(fields: Iterable[Field]) -> bytes:
+    """The fields as lines; the empty line that ends a section is not included."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in fields])

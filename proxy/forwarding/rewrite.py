@@ -1,0 +1,252 @@
+"""The outgoing request head, as bytes: strip first, then add what is ours (design §7; R28-R40, R75).
+
+:func:`prepare` fixes everything that depends only on service, host and credential; :func:`request_head` is
+the part for each request. What came in is never changed.
+"""
+
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from proxy.catalog.model import Auth, Host, KeyPlace, Scheme, Service
+from proxy.catalog.origin import Origin
+from proxy.errors import BadRequest, CredentialInvalid
+from proxy.forwarding.gate import Head, HeadField
+from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, fold
+from proxy.forwarding.keys import Presented, query_pairs
+from proxy.forwarding.routing import Route
+from proxy.secret import Secret
+
+_PREFIXES = {"bearer": b"Bearer ", "bot": b"Bot ", "token": b"token ", "raw": b"", "header": b""}
+_NO_SPACE = frozenset({"bearer", "bot", "token", "header"})
+_WITH_TOKEN = frozenset({"add"})
+_PRINTABLE = bytes(range(0x20, 0x7F))
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """What one credential puts into requests to one host: ``line`` is a whole header line, or empty.
+
+    ``drop``: folded names of fields that never pass for this service. ``replace_headers`` and
+    ``replace_parameters``: key places where the service expects its token instead. ``defaults``: (lower-case
+    name, line) of fields sent when the caller sent none.
+    """
+
+    service: Service
+    host: Host
+    origin: Origin
+    line: bytes = field(repr=False)
+    token: bytes = field(repr=False)
+    drop: frozenset[bytes]
+    replace_headers: tuple[KeyPlace, ...]
+    replace_parameters: tuple[KeyPlace, ...]
+    parameters: frozenset[bytes]
+    defaults: tuple[tuple[bytes, bytes], ...]
+    none_parameters: frozenset[bytes]
+
+
+def prepare(
+    service: Service,
+    host: Host,
+    *,
+    token: Secret,
+    scheme: Scheme | None = None,
+    config: Mapping[str, str] | None = None,
+) -> Injection:
+    """Everything for requests to ``host`` with ``token``: keep it as long as the credential object lives.
+
+    A host's own auth comes before the connection's ``scheme``, and that before the service's.
+
+    Raises:
+        CredentialInvalid: the token cannot stand in a header field (R33, R39), or ``config`` leads elsewhere.
+        ConnectionConfigMissing: the origin needs a value that ``config`` lacks.
+    """
+    auth = host.auth or (Auth(scheme, service.auth.header) if scheme is not None else service.auth)
+    if host.auth is None and scheme is not None and scheme != "header" and service.auth.scheme == "header":
+        auth = Auth(scheme)
+    origin = host.origin.build(config or {}, service=service.type_id)
+    bare = _token_bytes(token, auth.scheme, service) if host.token in _WITH_TOKEN else b""
+    line = b"%b: %b\r\n" % (auth.header.encode(), _value(bare, auth, service)) if bare else b""
+    headers = [place for place in service.key_places if place.where == "header"]
+    queries = [place for place in service.key_places if place.where == "query"]
+    return Injection(
+        service=service,
+        host=host,
+        origin=origin,
+        line=line,
+        token=bare,
+        drop=NEVER_SENT
+        | {fold(place.name.encode()) for place in headers}
+        | {fold(service.auth.header.encode()), fold(auth.header.encode())},
+        replace_headers=tuple(place for place in headers if place.replace),
+        replace_parameters=tuple(place for place in queries if place.replace),
+        parameters=frozenset(place.name.lower().encode() for place in queries),
+        defaults=tuple(
+            (name.lower().encode(), f"{name}: {value}\r\n".encode()) for name, value in service.headers
+        ),
+        none_parameters=frozenset(name.lower().encode() for name in host.none_when_query),
+    )
+
+
+def _token_bytes(token: Secret, scheme: Scheme, service: Service) -> bytes:
+    text = token.reveal()
+    bad = (
+        not text
+        or not text.isascii()
+        or text != text.strip(" ")
+        or text.encode().translate(None, _PRINTABLE)
+        or (scheme in _NO_SPACE and " " in text)
+    )
+    if bad:
+        raise CredentialInvalid("the stored token cannot be sent in a header field", service=service.type_id)
+    return text.encode()
+
+
+def _value(token: bytes, auth: Auth, service: Service) -> bytes:
+    if auth.scheme != "basic":
+        return _PREFIXES[auth.scheme] + token
+    if b":" not in token:
+        raise CredentialInvalid("the stored token is not 'user:password'", service=service.type_id)
+    return b"Basic " + binascii.b2a_base64(token, newline=False)
+
+
+def request_head(head: Head, route: Route, injection: Injection, presented: Presented | None) -> bytes:
+    """The whole outgoing head: request line, Host, caller's fields, defaults, credential, framing, end.
+
+    Raises:
+        BadRequest: a header name with ``_`` or ``.`` where the service does not allow it (R32), or the
+        caller's key
+            in a place from which it cannot be taken out.
+    """
+    out = _compose(head, route, injection, without=b"")
+    if presented is None:
+        return out
+    key = presented.key
+    if key in out:
+        out = _compose(head, route, injection, without=key)
+    # The last gate: whatever the steps above overlooked does not leave.
+    if key in out or (b"%" in out and key in unquote_to_bytes(out)):
+        raise BadRequest(
+            "the proxy key stands in a place from which it cannot be removed",
+            service=injection.service.type_id,
+        )
+    return out
+
+
+def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) -> bytes:
+    query = route.query
+    anonymous = not injection.line or _is_anonymous(route, injection)
+    if query and (injection.parameters or without):
+        query = _query(query, route, injection, without, anonymous=anonymous)
+    target = route.path if query is None else b"%b?%b" % (route.path, query)
+    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, target, injection.origin.authority.encode())]
+    lines += _kept(head, injection, without)
+    if injection.defaults:
+        sent = head.values
+        lines += [
+            line for name, line in injection.defaults if name not in sent or name in head.connection_names
+        ]
+    if not anonymous:
+        lines.append(injection.line)
+        if injection.replace_headers:
+            lines += _replaced(head, route, injection)
+    if head.accepts_trailers:
+        # RFC 9110 §10.1.4: TE is a connection option and has to be named as one.
+        lines.append(b"TE: trailers\r\nConnection: TE\r\n")
+    if head.body == "length":
+        lines.append(b"Content-Length: %d\r\n\r\n" % head.length)
+    elif head.body == "chunked":
+        lines.append(b"Transfer-Encoding: chunked\r\n\r\n")
+    else:
+        lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def _kept(head: Head, injection: Injection, without: bytes) -> list[bytes]:
+    """The caller's fields that pass, as lines."""
+    if head.odd_names:
+        return [_line(item) for item in _kept_odd(head, injection) if not (without and without in item[2])]
+    drop, named = injection.drop, head.connection_names
+    if named or without:
+        return [
+            b"%b: %b\r\n" % (name, value)
+            for low, name, value in head.fields
+            if low not in drop
+            and low not in named
+            and not low.startswith(REQUEST_PREFIXES)
+            and not (without and without in value)
+        ]
+    return [
+        b"%b: %b\r\n" % (name, value)
+        for low, name, value in head.fields
+        if low not in drop and not low.startswith(REQUEST_PREFIXES)
+    ]
+
+
+def _line(item: HeadField) -> bytes:
+    return b"%b: %b\r\n" % (item[1], item[2])
+
+
+def _kept_odd(head: Head, injection: Injection) -> list[HeadField]:
+    """As :func:`_kept`, for names with ``_`` or ``.``: look-alikes of what is dropped are dropped (R31)."""
+    if not injection.service.header_underscores:
+        raise BadRequest(
+            "header names with '_' or '.' are not allowed for this service", service=injection.service.type_id
+        )
+    named = {fold(name) for name in head.connection_names}
+    return [
+        item
+        for item in head.fields
+        if (folded := fold(item[0])) not in injection.drop
+        and folded not in named
+        and not folded.startswith(REQUEST_PREFIXES)
+    ]
+
+
+def _is_anonymous(route: Route, injection: Injection) -> bool:
+    """True when the host takes this call without a token."""
+    if any(pattern.matches(route.path) for pattern in injection.host.none_when):
+        return True
+    return bool(
+        injection.none_parameters
+        and route.query
+        and any(name in injection.none_parameters for name, _ in query_pairs(route.query))
+    )
+
+
+def _applies(place: KeyPlace, path: bytes) -> bool:
+    return not place.paths or any(pattern.matches(path) for pattern in place.paths)
+
+
+def _replaced(head: Head, route: Route, injection: Injection) -> list[bytes]:
+    """Header places that the caller used and in which the service expects its own token."""
+    sent = {fold(low) for low in head.values} if head.odd_names else head.values
+    return [
+        b"%b: %b\r\n" % (place.name.encode(), injection.token)
+        for place in injection.replace_headers
+        if fold(place.name.encode()) in sent and _applies(place, route.path)
+    ]
+
+
+def _query(
+    query: bytes, route: Route, injection: Injection, without: bytes, *, anonymous: bool
+) -> bytes | None:
+    """The query without its key places; every other parameter byte for byte, in order (R24)."""
+    parts: list[bytes] = []
+    changed = False
+    replaced = {
+        place.name.lower().encode(): place
+        for place in injection.replace_parameters
+        if _applies(place, route.path)
+    }
+    for part, (name, value) in zip(query.split(b"&"), query_pairs(query), strict=True):
+        if name in injection.parameters or (without and without in value):
+            changed = True
+            if name in replaced and not anonymous:
+                parts.append(b"%b=%b" % (part.partition(b"=")[0], injection.token))
+        else:
+            parts.append(part)
+    if not changed:
+        return query
+    return b"&".join(parts) if parts else None
