@@ -1,0 +1,323 @@
+"""The event log: one event a request, lifecycle events, other libraries' records; structlog renders them all.
+
+Nothing here takes free text from a request but ``AccessEvent.method`` and ``.path``; both are cut, escaped
+and freed of keys. Messages and tracebacks' values of other libraries are not written, because they may hold
+bytes of a request (R143): only their template, the exception's type and the places in the code.
+"""
+
+import json
+import logging
+import re
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import TracebackType
+from typing import Literal, NamedTuple, Self, TextIO, get_args
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format = Literal["auto", "console", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+Outcome = Literal["answered", "refused", "failed", "caller_left", "cut"]
+
+CALLER_LEFT = 499  # what nginx and Caddy record for a caller that went away (R58)
+_SERVER_ERRORS = 500
+_NEVER = 1000
+_ACCESS_FLOOR = {"debug": 0, "info": 0, "warning": _SERVER_ERRORS, "error": _NEVER}
+_PATH_LIMIT = 2048
+_METHOD_LIMIT = 32
+_WHERE_KNOWN = ("key_id", "service", "connection", "error", "upstream", "caller")
+_KEY = re.compile(r"(?i)cpk(_|%5f)([0-9A-Za-z]{0,8})[0-9A-Za-z_%]*")
+_LOGGER_NAME = "connector_proxy"
+_FRAMES = 12
+_BATCH = 500
+
+
+class AccessEvent(NamedTuple):
+    """One request, in safe fields only (R155). Built once, at its end.
+
+    Args:
+        time: seconds since the epoch when the request's head was complete.
+        method: as sent; path: the caller's raw target, of which only the part before ``?`` is written.
+        status: what the caller got, or 499 when it left before; outcome: how it ended.
+        bytes_in, bytes_out: body bytes from and to the caller.
+        duration, upstream_time, first_byte: seconds; in all, waiting for the service, until its first byte.
+        upstream: address dialled, ``ip:port``; caller: address of the peer.
+        error: code of ``problems`` when the answer was made here.
+    """
+
+    time: float
+    request_id: str
+    key_id: str | None
+    service: str | None
+    connection: str | None
+    method: str
+    path: str
+    status: int
+    bytes_in: int
+    bytes_out: int
+    duration: float
+    upstream_time: float | None = None
+    first_byte: float | None = None
+    upstream: str | None = None
+    error: str | None = None
+    caller: str | None = None
+    outcome: Outcome = "answered"
+
+
+def escape(text: str) -> str:
+    r"""Control characters, line separators and direction marks as ``\x..`` or ``\u....`` (R155)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def mask_keys(text: str) -> str:
+    """Proxy keys cut down to their public id, also when percent-encoded or incomplete."""
+    return _KEY.sub(r"cpk_\2_[secret]", text) if "cpk" in text.lower() else text
+
+
+@lru_cache(maxsize=8)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _rfc3339(moment: float) -> str:
+    whole = int(moment)
+    return f"{_second(whole)}.{int((moment - whole) * 1000):03d}Z"
+
+
+def access_fields(event: AccessEvent) -> EventDict:
+    """The event as it is written: without what is unknown, times in milliseconds, the path without query."""
+    fields: EventDict = {
+        "timestamp": _rfc3339(event.time),
+        "level": "warning" if event.status >= _SERVER_ERRORS else "info",
+        "event": "request",
+        "request_id": event.request_id,
+        "method": event.method[:_METHOD_LIMIT],
+        "path": mask_keys(event.path.partition("?")[0][:_PATH_LIMIT]),
+        "status": event.status,
+        "outcome": event.outcome,
+        "bytes_in": event.bytes_in,
+        "bytes_out": event.bytes_out,
+        "duration_ms": round(event.duration * 1000, 3),
+    }
+    for name in _WHERE_KNOWN:
+        value = getattr(event, name)
+        if value is not None:
+            fields[name] = value
+    if event.upstream_time is not None:
+        fields["upstream_ms"] = round(event.upstream_time * 1000, 3)
+    if event.first_byte is not None:
+        fields["first_byte_ms"] = round(event.first_byte * 1000, 3)
+    return fields
+
+
+@dataclass(slots=True)
+class Output:
+    """Where events go and how they look; one write a batch, from any thread."""
+
+    stream: TextIO
+    processors: tuple[Processor, ...]
+    level: Level
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def render(self, fields: EventDict) -> str:
+        """One event through structlog's processors, without a line end."""
+        value: object = fields
+        for processor in self.processors:
+            value = processor(None, str(fields["level"]), value)  # type: ignore[arg-type]  # a chain of processors
+        return str(value)
+
+    def write(self, text: str) -> None:
+        """Write whole lines at once. A log that cannot be written never stops the proxy."""
+        try:
+            with self._lock:
+                self.stream.write(text)
+                self.stream.flush()
+        except (OSError, ValueError):  # disk full, pipe or stream closed
+            return
+
+
+def configure(
+    format: Format = "auto",  # noqa: A002  # the setting's name
+    level: Level = "info",
+    stream: TextIO | None = None,
+) -> Output:
+    """Set structlog and the standard loggers up for this process; ``auto`` is console on a terminal.
+
+    Args:
+        format: see :data:`Format`.
+        level: the least that is written; requests count as info, those answered 5xx as warning.
+        stream: standard error when None.
+    """
+    stream = sys.stderr if stream is None else stream
+    on_terminal = stream.isatty()
+    console = format == "console" or (format == "auto" and on_terminal)
+    output = Output(stream, _rendering(console=console, colors=on_terminal), level)
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, _timestamp, *output.processors],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: _Lines(output),
+        cache_logger_on_first_use=False,
+    )
+    _take_over_standard_logging(level)
+    return output
+
+
+def event(name: str, *, level: Level = "info", **fields: object) -> None:
+    """A lifecycle event. ``name`` is a constant; the values are safe to show (a Secret shows its mask)."""
+    getattr(structlog.get_logger(_LOGGER_NAME), level)(name, **fields)
+
+
+def crash(name: str, error: BaseException, **fields: object) -> None:
+    """An unexpected exception: its type and where it came from, never its text, which may hold a secret."""
+    event(
+        name,
+        level="error",
+        error_type=type(error).__qualname__,
+        frames=frames_of(error.__traceback__),
+        **fields,
+    )
+
+
+def frames_of(trace: TracebackType | None) -> list[str]:
+    """``file:line function`` of the innermost frames, without source lines or values."""
+    found = traceback.extract_tb(trace)[-_FRAMES:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in found]
+
+
+class EventWriter:
+    """Takes access events for almost nothing and writes them in batches from its own thread.
+
+    Args:
+        output: what :func:`configure` gave.
+        limit: events waiting at most; more are lost and counted in ``dropped``, so that nothing waits for the log.
+        interval: seconds between two batches at most.
+    """
+
+    def __init__(self, output: Output, *, limit: int = 20_000, interval: float = 0.05) -> None:
+        self.dropped = 0
+        self._output = output
+        self._limit = limit
+        self._interval = interval
+        self._floor = _ACCESS_FLOOR[output.level]
+        self._waiting: deque[AccessEvent] = deque()
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
+        self._thread.start()
+
+    def emit(self, event: AccessEvent) -> None:
+        """Queue one event: no I/O, no lock unless the queue was empty, never raises."""
+        waiting = self._waiting
+        if event.status < self._floor:
+            return
+        if not waiting:
+            waiting.append(event)
+            self._wake.set()
+        elif len(waiting) < self._limit:
+            waiting.append(event)
+        else:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is waiting and end the thread; events that come later are lost."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait()
+            self._wake.clear()
+            self._closing.wait(self._interval)  # lets a batch gather
+            self._drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        waiting, output = self._waiting, self._output
+        while waiting:
+            batch = min(len(waiting), _BATCH)
+            lines = [output.render(access_fields(waiting.popleft())) for _ in range(batch)]
+            output.write("\n".join(lines) + "\n")
+
+
+class _Lines:
+    """What structlog hands finished lines to."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def msg(self, line: str) -> None:
+        self._output.write(line + "\n")
+
+    debug = info = warning = error = critical = msg
+
+
+def _escape_values(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    for name, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            fields[name] = escape(value)
+    return fields
+
+
+def _timestamp(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    return {"timestamp": _rfc3339(time.time()), **fields}
+
+
+_ENCODER = json.JSONEncoder(default=repr, separators=(",", ":"))
+
+
+def _rendering(*, console: bool, colors: bool) -> tuple[Processor, ...]:
+    """The last processors. JSON escapes by itself; on a console it is done before."""
+    if not console:
+        encode: Callable[..., str] = _ENCODER.encode
+        return (structlog.processors.JSONRenderer(serializer=lambda fields, **_: encode(fields)),)
+    plain = structlog.dev.plain_traceback  # the default one shows local variables
+    return (
+        _escape_values,
+        structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain),
+    )
+
+
+class _LibraryRecords(logging.Handler):
+    """Other libraries' records as events: logger, template, exception type, places; no arguments, no text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        fields: dict[str, object] = {
+            "logger": record.name,
+            "template": str(record.msg).partition("\n")[0][:200],
+            "place": f"{record.module}:{record.lineno}",
+        }
+        if error is not None:
+            fields["error_type"] = type(error).__qualname__
+            fields["frames"] = frames_of(error.__traceback__)
+        level = record.levelname.lower()
+        event("library", level=level if level in get_args(Level) else "error", **fields)  # type: ignore[arg-type]  # checked
+
+
+def _take_over_standard_logging(level: Level) -> None:
+    root = logging.getLogger()
+    for handler in tuple(root.handlers):
+        if isinstance(handler, _LibraryRecords):
+            root.removeHandler(handler)
+    root.addHandler(_LibraryRecords())
+    root.setLevel(logging.ERROR if level == "error" else logging.WARNING)
+    for name in ("aiohttp.access", "aiohttp.internal"):
+        logging.getLogger(name).disabled = True
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
