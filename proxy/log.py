@@ -199,7 +199,7 @@ class EventWriter:
 
     Args:
         output: what :func:`configure` gave.
-        limit: events waiting at most; more are lost and counted in ``dropped``, so that nothing waits for the log.
+        limit: events waiting at most; more are lost and counted in ``dropped``: nothing waits for the log.
         interval: seconds between two batches at most.
     """
 
