@@ -60,7 +60,7 @@ clean: ## removes what these targets made
 	find tests -name node_modules -prune -exec rm -rf {} +
 
 # Machine settings (extra indexes, folders of wheels) must not show in a lock: neither their names nor their hashes.
-COMPILE := env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX $(BIN)/uv pip compile -q --no-config --upgrade \
+COMPILE := env -u UV_FIND_LINKS -u UV_EXTRA_INDEX_URL -u UV_INDEX $(BIN)/uv pip compile -q --no-config --system-certs --upgrade \
 	--universal --python-version 3.11 --generate-hashes --exclude-newer "7 days" \
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make lock"
 
