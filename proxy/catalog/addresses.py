@@ -14,16 +14,18 @@ Fail = Callable[[str, str], None]
 AllowHttp = Callable[[str, int], bool]
 
 _LABEL_WITH_PLACE = re.compile(
-    r"[a-z0-9-]*(?:\{[a-z][a-z0-9_]*\})[a-z0-9-]*|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+    r"[a-z0-9-]*(?:\{[a-z][a-z0-9_]*\})[a-z0-9-]*"
+    r"|[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 )
 _WHOLE = re.compile(r"(?:https://)?\{[a-z][a-z0-9_]*\}")
 _LEAKS = (
-    "a/b", "a@b", "a:b", "a#b", "a?b", "a\\b", "a%2fb", "a b", "a\n", "a\r\nb", "", "a..b", "-a", "a-", "\u0430",
-    "a\u3002b", "https://a",
+    "a/b", "a@b", "a:b", "a#b", "a?b", "a\\b", "a%2fb", "a b", "a\n", "a\r\nb", "", "a..b", "-a", "a-",
+    "\u0430", "a\u3002b", "https://a",
 )  # fmt: skip
 
 
 def check_hosts(service: Service, fail: Fail, allow_http: AllowHttp | None) -> None:
+    """Faults of ``[[hosts]]``: names, conditions, origins."""
     seen: set[str] = set()
     for at, host in enumerate(service.hosts):
         if host.name in seen:
@@ -122,7 +124,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_endpoint(text: str, key: str, service: Service, fail: Fail, allow_http: AllowHttp | None) -> None:
-    """An OAuth address obeys the rules of origins (R81); params in its host are checked by their pattern at use."""
+    """An OAuth address obeys the rules of origins (R81); params in its host are checked at use."""
     if not text:
         return
     scheme, _, rest = text.partition("://")

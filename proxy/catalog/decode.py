@@ -1,4 +1,4 @@
-"""From the tables of a file to the types of ``model``, one function a table: where requests go, what they hold.
+"""From the tables of a file to the types of ``model``, one function a table: addresses, requests, answers.
 
 Form is checked here, value by value; what concerns several values at once is in ``checks``.
 """

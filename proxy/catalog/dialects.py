@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+from proxy.catalog.jsonpath import JSON_PATH
 from proxy.catalog.model import Dialect, ErrorShape, Failure, OAuth, RateLimit, Verified, Verify
 from proxy.catalog.reader import Table
 
@@ -15,9 +16,6 @@ ANSWER_FIELDS = (
 )  # fmt: skip
 _ENDPOINT = r"https?://[!-~]+"
 _ENDPOINT_WORDS = "an address that begins with https://"
-_JSON_PATH = (
-    r"[A-Za-z0-9_@-]+(?:\[[0-9]*\])?(?:\.[A-Za-z0-9_@-]+(?:\[[0-9]*\])?)*|\[[0-9]*\](?:\.[A-Za-z0-9_@-]+)+"
-)
 _JSON_WORDS = "a dotted path such as data.user.id or items[0].id"
 _STATUS = (100, 599)
 
@@ -100,9 +98,9 @@ def verify(table: Table | None) -> Verify | None:
         host=table.text("host"),
         body=table.text("body"),
         content_type=table.text("content_type"),
-        id_path=table.text("id_path", form=_JSON_PATH, what=_JSON_WORDS),
-        name_path=table.text("name_path", form=_JSON_PATH, what=_JSON_WORDS),
-        ok_path=table.text("ok_path", form=_JSON_PATH, what=_JSON_WORDS),
+        id_path=table.text("id_path", form=JSON_PATH, what=_JSON_WORDS),
+        name_path=table.text("name_path", form=JSON_PATH, what=_JSON_WORDS),
+        ok_path=table.text("ok_path", form=JSON_PATH, what=_JSON_WORDS),
     )
     table.done()
     return decoded
@@ -141,7 +139,7 @@ def failure(table: Table | None) -> Failure:
 def _dialect(table: Table) -> Dialect:
     decoded = Dialect(
         status=table.number("status", lowest=_STATUS[0], highest=_STATUS[1]) or 0,
-        path=table.text("path", form=_JSON_PATH, what=_JSON_WORDS),
+        path=table.text("path", form=JSON_PATH, what=_JSON_WORDS),
         codes=table.texts("codes"),
         on=table.choice("on", _ON, "api"),
     )

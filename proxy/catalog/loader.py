@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from proxy.catalog import decode
-from proxy.catalog.checks import AllowHttp, check
+from proxy.catalog.addresses import AllowHttp
+from proxy.catalog.checks import check
 from proxy.catalog.model import Catalog, Service
 from proxy.catalog.reader import Table, nearest
 from proxy.errors import ConfigurationError, Fault
@@ -143,7 +144,7 @@ def _check_override(
         faults.append(
             Fault(
                 f"{name}: override",
-                f"replaces the shipped {service.title}: say so with override = true and based_on = {current!r}",
+                f"replaces the shipped service: say so with override = true and based_on = {current!r}",
             )
         )
     elif not claim.get("based_on"):
@@ -152,7 +153,7 @@ def _check_override(
         warnings.append(
             Fault(
                 f"{name}: based_on",
-                f"the shipped {service.type_id}.toml has changed since: compare, then say based_on = {current!r}",
+                f"the shipped file has changed since: compare, then say based_on = {current!r}",
             )
         )
 

@@ -118,8 +118,8 @@ class KeyPlace:
 class Verify:
     """A harmless call that proves a token and names the account.
 
-    ``path`` is the upstream path and may have a query; ``host`` empty: the default host. ``*_path`` are
-    dotted paths into the JSON answer, ``[0]`` steps into a list; ``ok_path`` must then be true.
+    ``path`` is the upstream path and may have a query; ``host`` empty: the default host. ``*_path``: see
+    ``jsonpath``; what ``ok_path`` leads to must be true.
     """
 
     method: str
@@ -148,7 +148,7 @@ class RateLimit:
 class Dialect:
     """One answer that means something about the grant: a status, and optionally a code at a JSON path.
 
-    ``codes`` empty: the status alone says it. ``path`` is dotted; ``[]`` steps into a list.
+    ``codes`` empty: the status alone says it. ``path``: see ``jsonpath``.
     ``on`` tells which answers: of ``api`` calls or of the ``token`` endpoint.
     """
 
