@@ -5,7 +5,8 @@
     ConnectorProxyError
     ├── SetupError                     the operator's: told at start or by a command, never over HTTP
     │   ├── ConfigurationError         one or more faults in settings, catalog or environment
-    │   └── StateError                 data folder, lock, master key, schema
+    │   ├── StateError                 data folder, lock, master key, schema
+    │   └── StoreError                 the database failed: full, broken, busy, conflict; the process lives on
     └── RequestError                   has an answer in problems.PROBLEMS
         ├── CallerError                the caller can mend it
         │   ├── BadRequest  AmbiguousTarget  AmbiguousKey  InvalidKey  NotPermitted  CredentialPath
@@ -23,6 +24,7 @@
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 class ConnectorProxyError(Exception):
@@ -54,6 +56,22 @@ class ConfigurationError(SetupError):
 
 class StateError(SetupError):
     """The data folder, its lock, the master key or the schema does not allow to go on."""
+
+
+StoreReason = Literal["full", "io", "readonly", "busy", "corrupt", "conflict", "other"]
+
+
+class StoreError(SetupError):
+    """The database did not do what it was asked; nothing of that transaction is kept.
+
+    Args:
+        detail: one sentence, without values of rows.
+        reason: what kind of failure; all but ``corrupt`` and ``conflict`` may pass by themselves.
+    """
+
+    def __init__(self, detail: str, *, reason: StoreReason = "other") -> None:
+        super().__init__(detail)
+        self.reason: StoreReason = reason
 
 
 class RequestError(ConnectorProxyError):

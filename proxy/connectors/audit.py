@@ -1,0 +1,63 @@
+"""Audit rows: who changed or revealed what, and when (R157). They never hold a secret."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.connectors.rows import to_json, to_ms
+from proxy.connectors.store import Transaction
+
+KEEP_DAYS = 90
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row; ``at`` in seconds since the epoch, ``subject`` a connection (``slack@work``) or a key's id."""
+
+    at: float
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, object]
+
+
+async def record(
+    transaction: Transaction,
+    at: float,
+    *,
+    actor: str,
+    action: str,
+    subject: str,
+    detail: Mapping[str, object],
+) -> None:
+    """Add a row, in the transaction of what it tells about."""
+    audit_id = f"{to_ms(at):013x}{secrets.token_hex(6)}"
+    await transaction.execute(
+        "INSERT INTO audit (audit_id, at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)",
+        audit_id,
+        to_ms(at),
+        actor,
+        action,
+        subject,
+        to_json(dict(detail)),
+    )
+
+
+async def read(transaction: Transaction, *, since: float = 0.0, limit: int = 1000) -> tuple[AuditEntry, ...]:
+    """Rows from ``since`` (seconds since the epoch) on, newest first."""
+    rows = await transaction.fetch(
+        "SELECT at, actor, action, subject, detail FROM audit WHERE at >= $1 ORDER BY at DESC, audit_id DESC LIMIT $2",
+        to_ms(since),
+        limit,
+    )
+    return tuple(
+        AuditEntry(row["at"] / 1000, row["actor"], row["action"], row["subject"], json.loads(row["detail"]))
+        for row in rows
+    )
+
+
+async def prune(transaction: Transaction, now: float, days: int = KEEP_DAYS) -> int:
+    """Drop rows older than ``days``; how many there were."""
+    return await transaction.execute("DELETE FROM audit WHERE at < $1", to_ms(now) - days * _DAY_MS)

@@ -1,0 +1,133 @@
+"""A store and its contents in memory, kept in step: changes made here, and those of other processes (R89)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from proxy.connectors import audit
+from proxy.connectors.audit import KEEP_DAYS, AuditEntry
+from proxy.connectors.datakeys import DataKeys
+from proxy.connectors.seal import master_key
+from proxy.connectors.snapshot import Snapshot, advance, read_changes
+from proxy.connectors.store import Store, Transaction, next_sequence
+from proxy.errors import StateError, StoreError
+from proxy.secret import Secret
+
+POLL_S = 0.25
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change under way: its transaction, number and time (seconds), and what the audit will tell."""
+
+    transaction: Transaction
+    sequence: int
+    now: float
+    detail: dict[str, object] = field(default_factory=dict)
+
+
+class LiveStore:
+    """``snapshot`` is always one committed state of the store; it is replaced, never changed."""
+
+    def __init__(self, store: Store, data_keys: DataKeys, clock: Clock) -> None:
+        self.snapshot = Snapshot()
+        self._store = store
+        self._data_keys = data_keys
+        self._clock = clock
+        self._loading = asyncio.Lock()
+        self._scrub_due = False
+        self._listeners: list[Callable[[], None]] = []
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        await self._store.close()
+
+    async def _load(self) -> None:
+        async with self._loading:
+            async with self._store.snapshot() as transaction:
+                changes = await read_changes(transaction, self.snapshot.sequence)
+            used = {
+                row[column] for row in changes.connections for column in ("access_key_id", "refresh_key_id")
+            }
+            if used - {None} - self._data_keys.ring.keys.keys():
+                await self._data_keys.reload()
+            self.snapshot = advance(self.snapshot, changes, self._data_keys.ring)
+        for listener in tuple(self._listeners):
+            listener()
+
+    async def catch_up(self) -> None:
+        """Take in what other processes changed since the last time.
+
+        Raises:
+            StoreError: the store cannot be read; what is in memory stays in force.
+        """
+        if self._scrub_due:
+            self._scrub_due = not await self._store.scrub()
+        if await self._store.sequence() != self.snapshot.sequence:
+            await self._load()
+
+    async def watch(self, on_change: Callable[[], None], *, interval: float = POLL_S) -> None:
+        """Follow changes until cancelled; ``on_change`` is called after each, also after this process's own.
+
+        A store that fails is asked again at the next turn.
+        """
+        self._listeners.append(on_change)
+        try:
+            while True:
+                await asyncio.sleep(interval)
+                try:
+                    await self.catch_up()
+                except (StoreError, StateError):
+                    continue
+        finally:
+            self._listeners.remove(on_change)
+
+    @asynccontextmanager
+    async def _change(self, actor: str, action: str, subject: str) -> AsyncIterator[Change]:
+        """One numbered, audited transaction; what it did is in the snapshot afterwards."""
+        async with self._store.transaction() as transaction:
+            change = Change(transaction, await next_sequence(transaction), self._clock())
+            yield change
+            await audit.record(
+                transaction, change.now, actor=actor, action=action, subject=subject, detail=change.detail
+            )
+        try:
+            await self._load()
+        except StoreError:
+            return  # committed all the same; ``watch`` comes back to it
+
+    async def _erase(self) -> None:
+        """Make replaced or removed bytes disappear (R144); tried again later while readers hold them."""
+        try:
+            self._scrub_due = not await self._store.scrub()
+        except StoreError:
+            self._scrub_due = True
+
+    async def record(self, actor: str, action: str, subject: str, detail: Mapping[str, object]) -> None:
+        """An audit row for something that changes nothing here, such as a token revealed to a service key."""
+        async with self._store.transaction() as transaction:
+            await audit.record(
+                transaction, self._clock(), actor=actor, action=action, subject=subject, detail=detail
+            )
+
+    async def audit(self, *, since: float = 0.0, limit: int = 1000) -> tuple[AuditEntry, ...]:
+        """Audit rows, newest first."""
+        async with self._store.snapshot() as transaction:
+            return await audit.read(transaction, since=since, limit=limit)
+
+    async def prune_audit(self, days: int = KEEP_DAYS) -> int:
+        """Drop audit rows older than ``days``."""
+        async with self._store.transaction() as transaction:
+            return await audit.prune(transaction, self._clock(), days)
+
+    async def rewrap(self, new_master_key: Secret, *, actor: str = "operator") -> None:
+        """Wrap the data keys with another master key, which every later start needs.
+
+        Raises:
+            StateError: it is no master key.
+        """
+        master = master_key(new_master_key)
+        await self._data_keys.rewrap(master)
+        await self.record(actor, "vault.rewrap", "vault", {"master_key": master.key_id})

@@ -1,0 +1,160 @@
+"""Between rows and values: times are milliseconds in the database and seconds in values, JSON is text."""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from proxy.connectors.model import Connection, Tokens
+from proxy.connectors.seal import Keyring, Place, key_id_of
+from proxy.connectors.store import Row
+from proxy.keys import KeyRecord
+from proxy.secret import Secret
+
+CONNECTION_COLUMNS = [
+    "connection_id",
+    "service",
+    "name",
+    "is_default",
+    "state",
+    "cause",
+    "account",
+    "scopes",
+    "config",
+    "metadata",
+    "scheme",
+    "access_token",
+    "refresh_token",
+    "access_key_id",
+    "refresh_key_id",
+    "expires_at",
+    "generation",
+    "created_at",
+    "updated_at",
+    "sequence",
+]
+KEY_COLUMNS = [
+    "key_id",
+    "name",
+    "digest",
+    "permits",
+    "kind",
+    "root",
+    "networks",
+    "created_at",
+    "expires_at",
+    "revoked_at",
+    "sequence",
+]
+
+
+def to_ms(seconds: float) -> int:
+    """Milliseconds since the epoch."""
+    return round(seconds * 1000)
+
+
+def optional_ms(seconds: float | None) -> int | None:
+    """The same, for times that may be unknown."""
+    return None if seconds is None else to_ms(seconds)
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def to_json(value: object) -> str:
+    """Compact JSON with sorted keys."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _strings(text: str) -> Mapping[str, str]:
+    return MappingProxyType(json.loads(text))
+
+
+def connection_of(row: Row) -> Connection:
+    """The connection, without its tokens."""
+    return Connection(
+        connection_id=row["connection_id"],
+        service=row["service"],
+        name=row["name"],
+        is_default=bool(row["is_default"]),
+        state=row["state"],
+        cause=row["cause"],
+        account=row["account"],
+        scopes=tuple(json.loads(row["scopes"])),
+        config=None if row["config"] is None else _strings(row["config"]),
+        metadata=_strings(row["metadata"]),
+        scheme=row["scheme"],
+        expires_at=_seconds(row["expires_at"]),
+        generation=row["generation"],
+        created_at=row["created_at"] / 1000,
+        updated_at=row["updated_at"] / 1000,
+    )
+
+
+def _token_place(connection_id: str, column: str) -> Place:
+    return Place("connections", connection_id, column)
+
+
+def seal_tokens(connection_id: str, tokens: Tokens, ring: Keyring) -> dict[str, Any]:
+    """The token columns of a connection's row."""
+    row: dict[str, Any] = {"refresh_token": None, "refresh_key_id": None}
+    for column, key_column, token in (
+        ("access_token", "access_key_id", tokens.access_token),
+        ("refresh_token", "refresh_key_id", tokens.refresh_token),
+    ):
+        if token is not None:
+            row[column] = ring.seal(token.reveal().encode(), _token_place(connection_id, column))
+            row[key_column] = key_id_of(row[column])
+    return row
+
+
+def open_tokens(row: Row, ring: Keyring) -> Tokens:
+    """The tokens of a connection's row.
+
+    Raises:
+        SealBrokenError: damaged, moved from another row, or sealed with a data key that is not in the ring.
+    """
+
+    def opened(column: str) -> Secret | None:
+        blob = row[column]
+        if blob is None:
+            return None
+        return Secret(ring.open(bytes(blob), _token_place(row["connection_id"], column)).decode())
+
+    access_token = opened("access_token")
+    return Tokens(access_token or Secret(""), opened("refresh_token"), _seconds(row["expires_at"]))
+
+
+def key_of(row: Row) -> KeyRecord:
+    """The record of a key."""
+    return KeyRecord(
+        key_id=row["key_id"],
+        name=row["name"],
+        digest=bytes(row["digest"]),
+        permits=tuple(json.loads(row["permits"])),
+        kind=row["kind"],
+        root=row["root"],
+        networks=tuple(ipaddress.ip_network(text) for text in json.loads(row["networks"])),
+        created_at=row["created_at"] / 1000,
+        expires_at=_seconds(row["expires_at"]),
+        revoked_at=_seconds(row["revoked_at"]),
+    )
+
+
+def key_row(record: KeyRecord, sequence: int) -> dict[str, Any]:
+    """The row of a key."""
+    return {
+        "key_id": record.key_id,
+        "name": record.name,
+        "digest": record.digest,
+        "permits": to_json(list(record.permits)),
+        "kind": record.kind,
+        "root": record.root,
+        "networks": to_json([str(network) for network in record.networks]),
+        "created_at": to_ms(record.created_at),
+        "expires_at": optional_ms(record.expires_at),
+        "revoked_at": optional_ms(record.revoked_at),
+        "sequence": sequence,
+    }

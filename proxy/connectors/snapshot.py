@@ -1,0 +1,142 @@
+"""What the vault holds in memory: connections with opened tokens, and keys; replaced as a whole, never changed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from proxy.connectors.model import Connection, Credential, Tokens
+from proxy.connectors.rows import CONNECTION_COLUMNS, KEY_COLUMNS, connection_of, key_of, open_tokens
+from proxy.connectors.seal import Keyring, SealBrokenError
+from proxy.connectors.store import Row, Transaction
+from proxy.keys import KeyRecord
+
+DAMAGED = "sealed_tokens_damaged"
+_SERVING = frozenset({"active", "refreshing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A connection as it is in memory; no ``credential`` when it may not or cannot be used."""
+
+    connection: Connection
+    tokens: Tokens | None
+    credential: Credential | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One state of the vault.
+
+    ``credentials`` answers (service, name) and, for the default or only connection, (service, None).
+    """
+
+    sequence: int = -1
+    held: Mapping[str, Held] = field(default_factory=dict)
+    by_service: Mapping[str, tuple[Held, ...]] = field(default_factory=dict)
+    credentials: Mapping[tuple[str, str | None], Credential] = field(default_factory=dict)
+    keys: Mapping[str, KeyRecord] = field(default_factory=dict)
+
+    def find(self, service: str, name: str | None) -> Held | None:
+        """The connection of that name; without a name the default one, or the only one."""
+        of_service = self.by_service.get(service, ())
+        if name is not None:
+            return next((held for held in of_service if held.connection.name == name), None)
+        if len(of_service) == 1:
+            return of_service[0]
+        return next((held for held in of_service if held.connection.is_default), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was read from the store: all ids, and the rows that are newer than the last snapshot."""
+
+    sequence: int
+    since: int
+    connection_ids: frozenset[str]
+    connections: tuple[Row, ...]
+    key_ids: frozenset[str]
+    keys: tuple[Row, ...]
+
+
+async def read_changes(transaction: Transaction, known: int) -> Changes:
+    """Read what changed after sequence ``known``; everything, should the numbers have gone back (a restore)."""
+    sequence = int((await transaction.fetch("SELECT sequence FROM changes WHERE id = 1"))[0]["sequence"])
+    since = known if known <= sequence else -1
+    connection_ids = await transaction.fetch("SELECT connection_id FROM connections")
+    connections = await transaction.fetch(
+        f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1",  # noqa: S608  # our own column names
+        since,
+    )
+    key_ids = await transaction.fetch("SELECT key_id FROM keys")
+    keys = await transaction.fetch(
+        f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1",  # noqa: S608  # our own column names
+        since,
+    )
+    return Changes(
+        sequence,
+        since,
+        frozenset(row["connection_id"] for row in connection_ids),
+        tuple(connections),
+        frozenset(row["key_id"] for row in key_ids),
+        tuple(keys),
+    )
+
+
+def _same(old: Credential, new: Credential) -> bool:
+    return (
+        old.access_token == new.access_token
+        and (old.connection, old.config, old.scheme, old.expires_at, old.generation)
+        == (new.connection, new.config, new.scheme, new.expires_at, new.generation)
+    )  # fmt: skip
+
+
+def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
+    """Open one row; what does not open is held as a connection that needs a person (R140)."""
+    connection = connection_of(row)
+    try:
+        tokens = open_tokens(row, ring)
+    except SealBrokenError:
+        return Held(replace(connection, state="reauthorization_required", cause=DAMAGED), None, None)
+    if connection.state not in _SERVING:
+        return Held(connection, tokens, None)
+    credential = Credential(
+        service=connection.service,
+        connection_id=connection.connection_id,
+        connection=connection.name,
+        access_token=tokens.access_token,
+        config=connection.config,
+        scheme=connection.scheme,
+        expires_at=connection.expires_at,
+        generation=connection.generation,
+    )
+    if previous is not None and previous.credential is not None and _same(previous.credential, credential):
+        credential = previous.credential  # caches key on identity
+    return Held(connection, tokens, credential)
+
+
+def _index(
+    held: Iterable[Held],
+) -> tuple[dict[str, tuple[Held, ...]], dict[tuple[str, str | None], Credential]]:
+    by_service: dict[str, tuple[Held, ...]] = {}
+    for one in sorted(held, key=lambda one: (one.connection.created_at, one.connection.name)):
+        by_service[one.connection.service] = (*by_service.get(one.connection.service, ()), one)
+    credentials: dict[tuple[str, str | None], Credential] = {}
+    for service, of_service in by_service.items():
+        for one in of_service:
+            if one.credential is not None:
+                credentials[service, one.connection.name] = one.credential
+                if one.connection.is_default or len(of_service) == 1:
+                    credentials[service, None] = one.credential
+    return by_service, credentials
+
+
+def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
+    """The next snapshot; what did not change is the same object as before."""
+    is_whole = changes.since < 0
+    held = {} if is_whole else {k: v for k, v in previous.held.items() if k in changes.connection_ids}
+    for row in changes.connections:
+        held[row["connection_id"]] = hold(row, ring, previous.held.get(row["connection_id"]))
+    keys = {} if is_whole else {k: v for k, v in previous.keys.items() if k in changes.key_ids}
+    for row in changes.keys:
+        keys[row["key_id"]] = key_of(row)
+    by_service, credentials = _index(held.values())
+    return Snapshot(changes.sequence, held, by_service, credentials, keys)

@@ -1,0 +1,204 @@
+"""The vault: connections and keys, sealed in a store, opened once into memory, watched for changes.
+
+Reads (``snapshot``, ``connections``, ``keys``) never wait. Writes are one transaction each, with an
+audit row, and are in the snapshot when they return. Other processes see them through the store's sequence.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from proxy.catalog.model import Catalog, Scheme
+from proxy.catalog.params import check_config
+from proxy.catalog.reader import nearest
+from proxy.connectors.checked import check_name, token_fault
+from proxy.connectors.datakeys import DataKeys
+from proxy.connectors.live import Change, Clock
+from proxy.connectors.masterkey import MasterKeySource
+from proxy.connectors.model import Connection, Tokens
+from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, optional_ms, seal_tokens, to_json, to_ms
+from proxy.connectors.sqlite import SqliteStore
+from proxy.connectors.store import Store, Transaction
+from proxy.connectors.vault_keys import KeyVault, upsert
+from proxy.errors import ConfigurationError, Fault, StateError, StoreError
+
+_PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
+
+
+class Vault(KeyVault):
+    """See the module; made by :meth:`open`. ``actor`` of a change is whom the audit names."""
+
+    def __init__(self, store: Store, data_keys: DataKeys, clock: Clock, catalog: Catalog) -> None:
+        super().__init__(store, data_keys, clock)
+        self.notices: tuple[str, ...] = ()
+        self._catalog = catalog
+
+    @classmethod
+    async def open(
+        cls, data_dir: Path, master_key: MasterKeySource, *, catalog: Catalog, clock: Clock
+    ) -> Self:
+        """Open or create the SQLite vault in ``data_dir``; ``clock`` gives seconds since the epoch.
+
+        ``notices`` then holds what the operator should know, one sentence each.
+
+        Raises:
+            StateError: folder, file, schema or master key do not allow to go on; nothing was written then.
+        """
+        store = await SqliteStore.open(data_dir)
+        vault = await cls.over(store, master_key, catalog=catalog, clock=clock)
+        vault.notices = store.notices
+        return vault
+
+    @classmethod
+    async def over(cls, store: Store, master_key: MasterKeySource, *, catalog: Catalog, clock: Clock) -> Self:
+        """The same over any open store, which belongs to the vault from now on."""
+        try:
+            vault = cls(store, await DataKeys.open(store, master_key, clock), clock, catalog)
+            await vault._load()
+        except StoreError as error:
+            await store.close()
+            raise StateError(str(error)) from error
+        except BaseException:
+            await store.close()
+            raise
+        return vault
+
+    def connections(self) -> tuple[Connection, ...]:
+        """All connections, by service, oldest first."""
+        by_service = self.snapshot.by_service
+        return tuple(held.connection for service in sorted(by_service) for held in by_service[service])
+
+    async def save_connection(
+        self,
+        service: str,
+        name: str,
+        tokens: Tokens,
+        *,
+        config: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        scheme: Scheme | None = None,
+        account: str | None = None,
+        scopes: Iterable[str] = (),
+        actor: str = "operator",
+    ) -> Connection:
+        """Store an account's tokens; under a name that exists the connection is renewed and keeps its id.
+
+        The first connection of a service becomes its default.
+
+        Raises:
+            ConfigurationError: unknown service, bad name, token or ``config``.
+            StoreError: nothing was stored.
+        """
+        known = self._catalog.get(service)
+        if known is None:
+            hint = nearest(service, self._catalog.services)
+            raise ConfigurationError(Fault(service, f"there is no such service{hint}"))
+        check_name(name)
+        fault = token_fault(tokens.access_token, scheme or known.auth.scheme)
+        if fault is not None:
+            raise ConfigurationError(Fault(f"{service}@{name}", fault))
+        checked, told = check_config(known, config or {})
+        row: dict[str, Any] = {
+            "service": service,
+            "name": name,
+            "state": "active",
+            "cause": None,
+            "account": account,
+            "scopes": to_json(list(scopes)),
+            "config": None if checked is None else to_json(dict(checked)),
+            "metadata": to_json({**told, **(metadata or {})}),
+            "scheme": scheme,
+            "expires_at": optional_ms(tokens.expires_at),
+        }
+        await self._put(row, tokens, actor)
+        return connection_of(row)
+
+    async def _put(self, row: dict[str, Any], tokens: Tokens, actor: str) -> None:
+        await self._data_keys.reserve(2)
+        async with self._change(actor, "connection.save", f"{row['service']}@{row['name']}") as change:
+            await _settle(change, row)
+            row.update(seal_tokens(row["connection_id"], tokens, self._data_keys.ring))
+            await change.transaction.execute(_PUT_CONNECTION, *(row[column] for column in CONNECTION_COLUMNS))
+            change.detail.update(generation=row["generation"], account=row["account"], scopes=row["scopes"])
+        if row["generation"] > 1:
+            await self._erase()
+
+    async def set_default(self, service: str, name: str, *, actor: str = "operator") -> None:
+        """Make a connection the one that addresses without ``@name`` mean.
+
+        Raises:
+            ConfigurationError: no such connection.
+        """
+        async with self._change(actor, "connection.default", f"{service}@{name}") as change:
+            connection_id = await _find(change.transaction, service, name)
+            await change.transaction.execute(
+                "UPDATE connections SET is_default = 0, sequence = $1 WHERE service = $2 AND is_default = 1",
+                change.sequence,
+                service,
+            )
+            await change.transaction.execute(
+                "UPDATE connections SET is_default = 1, sequence = $1 WHERE connection_id = $2",
+                change.sequence,
+                connection_id,
+            )
+
+    async def freeze(self, service: str, name: str, *, frozen: bool = True, actor: str = "operator") -> None:
+        """Stop handing out a connection's token everywhere, or (``frozen=False``) go on.
+
+        Raises:
+            ConfigurationError: no such connection, or its state is neither of the two.
+        """
+        before, after, cause = ("active", "frozen", "operator") if frozen else ("frozen", "active", None)
+        action = "connection.freeze" if frozen else "connection.thaw"
+        async with self._change(actor, action, f"{service}@{name}") as change:
+            changed = await change.transaction.execute(
+                "UPDATE connections SET state = $1, cause = $2, sequence = $3, updated_at = $4 "
+                "WHERE connection_id = $5 AND state IN ($1, $6)",
+                after,
+                cause,
+                change.sequence,
+                to_ms(change.now),
+                await _find(change.transaction, service, name),
+                before,
+            )
+            if not changed:
+                raise ConfigurationError(Fault(f"{service}@{name}", f"the connection is not {before}"))
+
+    async def remove(self, service: str, name: str, *, actor: str = "operator") -> None:
+        """Forget a connection and erase its tokens from the files.
+
+        Raises:
+            ConfigurationError: no such connection.
+        """
+        async with self._change(actor, "connection.remove", f"{service}@{name}") as change:
+            connection_id = await _find(change.transaction, service, name)
+            await change.transaction.execute(
+                "DELETE FROM connections WHERE connection_id = $1", connection_id
+            )
+        await self._erase()
+
+
+async def _settle(change: Change, row: dict[str, Any]) -> None:
+    """Fill in what depends on the connections that are there: id, generation, default, times."""
+    of_service = await change.transaction.fetch(
+        "SELECT connection_id, name, is_default, generation, created_at FROM connections WHERE service = $1",
+        row["service"],
+    )
+    now = to_ms(change.now)
+    found = next((one for one in of_service if one["name"] == row["name"]), None)
+    row["connection_id"] = found["connection_id"] if found else f"con_{secrets.token_hex(8)}"
+    row["generation"] = found["generation"] + 1 if found else 1
+    row["is_default"] = found["is_default"] if found else int(not of_service)
+    row["created_at"] = found["created_at"] if found else now
+    row["updated_at"] = now
+    row["sequence"] = change.sequence
+
+
+async def _find(transaction: Transaction, service: str, name: str) -> str:
+    rows = await transaction.fetch("SELECT connection_id, name FROM connections WHERE service = $1", service)
+    for row in rows:
+        if row["name"] == name:
+            return str(row["connection_id"])
+    hint = nearest(name, [row["name"] for row in rows])
+    raise ConfigurationError(Fault(f"{service}@{name}", f"there is no such connection{hint}"))
