@@ -4,8 +4,8 @@ Names are compared in lower case; wherever a look-alike would matter they are co
 with ``_``, ``.`` and space as ``-`` (CVE-2025-64484: a server behind may fold them the same way).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 from proxy.errors import UpstreamProtocol
 
@@ -80,16 +80,39 @@ ABOUT_THE_ORIGIN = frozenset({b"alt-svc", b"strict-transport-security"})
 
 _NEVER_RETURNED = HOP_BY_HOP | MARKERS | ABOUT_THE_ORIGIN | {b"content-length"}
 
+_OPTIONS = frozenset({b"close", b"keep-alive"})
+
 VIA: Field = (b"Via", b"1.1 connector-proxy")
 
-_NAMES: dict[bytes, bytes] = {}
-_NAMES_MAX = 2048
-_NAME_REMEMBERED = 64
+_MEMO_MAX = 2048
+_MEMO_NAME_MAX = 64
+_Verdict = TypeVar("_Verdict")
 
 
 def fold(name: bytes) -> bytes:
     """The form in which look-alikes of a name are equal."""
     return name.translate(_FOLD)
+
+
+class Memo(dict[bytes, _Verdict]):
+    """A verdict on each header name, worked out once: ``memo[name]``.
+
+    Names come from strangers, so only short ones are kept, and all are forgotten when there are too many.
+    """
+
+    __slots__ = ("_decide",)
+
+    def __init__(self, decide: Callable[[bytes], _Verdict]) -> None:
+        super().__init__()
+        self._decide = decide
+
+    def __missing__(self, name: bytes) -> _Verdict:
+        verdict = self._decide(name)
+        if len(name) <= _MEMO_NAME_MAX:
+            if len(self) >= _MEMO_MAX:
+                self.clear()
+            self[name] = verdict
+        return verdict
 
 
 def lower_name(name: bytes) -> bytes:
@@ -98,17 +121,12 @@ def lower_name(name: bytes) -> bytes:
     Raises:
         ValueError: if it is not a token (RFC 9110 §5.6.2).
     """
-    known = _NAMES.get(name)
-    if known is not None:
-        return known
     if not name or name.translate(None, TOKEN):
         raise ValueError("not a header name")
-    lower = name.lower()
-    if len(name) <= _NAME_REMEMBERED:
-        if len(_NAMES) >= _NAMES_MAX:
-            _NAMES.clear()
-        _NAMES[name] = lower
-    return lower
+    return name.lower()
+
+
+LOWER = Memo(lower_name)
 
 
 def has_controls(values: Iterable[bytes]) -> bool:
@@ -117,12 +135,17 @@ def has_controls(values: Iterable[bytes]) -> bool:
     return len(joined.translate(None, CONTROLS)) != len(joined)
 
 
+_SINGLE = {text: frozenset({text.lower()}) for text in (b"close", b"Close", b"keep-alive", b"Keep-Alive")}
+
+
 def tokens(values: Iterable[bytes]) -> frozenset[bytes]:
     """The members, in lower case, of a token list over any number of lines; empty members are skipped.
 
     Raises:
         ValueError: if a member is not a token.
     """
+    if isinstance(values, list) and len(values) == 1 and values[0] in _SINGLE:
+        return _SINGLE[values[0]]
     members = {part.strip(b" \t").lower() for part in b",".join(values).split(b",")}
     members.discard(b"")
     if any(member.translate(None, TOKEN) for member in members):
@@ -130,8 +153,16 @@ def tokens(values: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(members)
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerFields:
+def _held_back(name: bytes) -> bytes:
+    """The lower-case name when such a field of an answer does not simply pass, else nothing."""
+    lower = lower_name(name)
+    return lower if lower in _NEVER_RETURNED or lower.startswith(MARKER_PREFIXES) else b""
+
+
+_HELD_BACK = Memo(_held_back)
+
+
+class AnswerFields(NamedTuple):
     """The header section of an upstream answer, split into what is passed on and what frames it.
 
     ``fields``: names as the service wrote them, in order, repeated ones repeated, ``Via`` of ours last.
@@ -159,10 +190,10 @@ def response_fields(raw: Iterable[Field]) -> AnswerFields:
     held: dict[bytes, list[bytes]] = {}
     try:
         for pair in pairs:
-            lower = lower_name(pair[0])
-            if lower in _NEVER_RETURNED:
+            lower = _HELD_BACK[pair[0]]
+            if lower:
                 held.setdefault(lower, []).append(pair[1])
-            elif not lower.startswith(MARKER_PREFIXES):
+            else:
                 fields.append(pair)
         if has_controls([value for _, value in pairs]):
             raise UpstreamProtocol("the service's answer has control characters in a header field")
@@ -170,9 +201,8 @@ def response_fields(raw: Iterable[Field]) -> AnswerFields:
         trailer = tokens(held[b"trailer"]) if b"trailer" in held else frozenset()
     except ValueError:
         raise UpstreamProtocol("the service's answer has a malformed header field") from None
-    dropped = named - {b"close", b"keep-alive"}
-    if dropped:
-        fields = [pair for pair in fields if pair[0].lower() not in dropped]
+    if named - _OPTIONS:
+        fields = [pair for pair in fields if pair[0].lower() not in named]
     fields.append(VIA)
     return AnswerFields(
         fields,

@@ -4,7 +4,8 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy.catalog.model import KeyPlace, Service
@@ -24,12 +25,14 @@ _REFUSAL = "the proxy key is missing or not valid"
 _TWO = "two different credentials: send one proxy key, in one place or the same one in several"
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(NamedTuple):
     """A key as a caller sent it. ``in_query``: it stands in the query too (or only there)."""
 
-    key: bytes = field(repr=False)
+    key: bytes
     in_query: bool = False
+
+    def __repr__(self) -> str:
+        return "<Presented>"  # the key stays out of logs and tracebacks
 
 
 @dataclass(frozen=True, slots=True)

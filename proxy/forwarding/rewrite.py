@@ -13,7 +13,7 @@ from proxy.catalog.model import Auth, Host, KeyPlace, Scheme, Service
 from proxy.catalog.origin import Origin
 from proxy.errors import BadRequest, CredentialInvalid
 from proxy.forwarding.gate import Head, HeadField
-from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, fold
+from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, Memo, fold
 from proxy.forwarding.keys import Presented, query_pairs
 from proxy.forwarding.routing import Route
 from proxy.secret import Secret
@@ -28,7 +28,8 @@ _PRINTABLE = bytes(range(0x20, 0x7F))
 class Injection:
     """What one credential puts into requests to one host: ``line`` is a whole header line, or empty.
 
-    ``drop``: folded names of fields that never pass for this service. ``replace_headers`` and
+    ``start``: what the head begins with after the target. ``passes``: for a caller's field of a (folded,
+    lower-case) name, whether it goes on. ``replace_headers`` and
     ``replace_parameters``: key places where the service expects its token instead. ``defaults``: (lower-case
     name, line) of fields sent when the caller sent none.
     """
@@ -36,9 +37,10 @@ class Injection:
     service: Service
     host: Host
     origin: Origin
+    start: bytes
     line: bytes = field(repr=False)
     token: bytes = field(repr=False)
-    drop: frozenset[bytes]
+    passes: Memo[bool] = field(repr=False)
     replace_headers: tuple[KeyPlace, ...]
     replace_parameters: tuple[KeyPlace, ...]
     parameters: frozenset[bytes]
@@ -74,11 +76,10 @@ def prepare(
         service=service,
         host=host,
         origin=origin,
+        start=b" HTTP/1.1\r\nHost: %b\r\n" % origin.authority.encode(),
         line=line,
         token=bare,
-        drop=NEVER_SENT
-        | {fold(place.name.encode()) for place in headers}
-        | {fold(service.auth.header.encode()), fold(auth.header.encode())},
+        passes=_passing([*(place.name for place in headers), service.auth.header, auth.header]),
         replace_headers=tuple(place for place in headers if place.replace),
         replace_parameters=tuple(place for place in queries if place.replace),
         parameters=frozenset(place.name.lower().encode() for place in queries),
@@ -87,6 +88,12 @@ def prepare(
         ),
         none_parameters=frozenset(name.lower().encode() for name in host.none_when_query),
     )
+
+
+def _passing(own: list[str]) -> Memo[bool]:
+    """Which of a caller's fields go on: not those of :data:`NEVER_SENT` and not the service's ``own`` places."""
+    dropped = NEVER_SENT | {fold(name.encode()) for name in own}
+    return Memo(lambda name: name not in dropped and not name.startswith(REQUEST_PREFIXES))
 
 
 def _token_bytes(token: Secret, scheme: Scheme, service: Service) -> bytes:
@@ -140,8 +147,7 @@ def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) 
     if query and (injection.parameters or without):
         query = _query(query, route, injection, without, anonymous=anonymous)
     target = route.path if query is None else b"%b?%b" % (route.path, query)
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, target, injection.origin.authority.encode())]
-    lines += _kept(head, injection, without)
+    lines = [head.method, b" ", target, injection.start, *_kept(head, injection, without)]
     if injection.defaults:
         sent = head.values
         lines += [
@@ -151,7 +157,7 @@ def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) 
         lines.append(injection.line)
         if injection.replace_headers:
             lines += _replaced(head, route, injection)
-    if head.accepts_trailers:
+    if b"te" in head.values and head.accepts_trailers:
         # RFC 9110 §10.1.4: TE is a connection option and has to be named as one.
         lines.append(b"TE: trailers\r\nConnection: TE\r\n")
     if head.body == "length":
@@ -167,21 +173,14 @@ def _kept(head: Head, injection: Injection, without: bytes) -> list[bytes]:
     """The caller's fields that pass, as lines."""
     if head.odd_names:
         return [_line(item) for item in _kept_odd(head, injection) if not (without and without in item[2])]
-    drop, named = injection.drop, head.connection_names
+    passes, named = injection.passes, head.connection_names
     if named or without:
         return [
             b"%b: %b\r\n" % (name, value)
             for low, name, value in head.fields
-            if low not in drop
-            and low not in named
-            and not low.startswith(REQUEST_PREFIXES)
-            and not (without and without in value)
+            if passes[low] and low not in named and not (without and without in value)
         ]
-    return [
-        b"%b: %b\r\n" % (name, value)
-        for low, name, value in head.fields
-        if low not in drop and not low.startswith(REQUEST_PREFIXES)
-    ]
+    return [b"%b: %b\r\n" % (name, value) for low, name, value in head.fields if passes[low]]
 
 
 def _line(item: HeadField) -> bytes:
@@ -195,13 +194,7 @@ def _kept_odd(head: Head, injection: Injection) -> list[HeadField]:
             "header names with '_' or '.' are not allowed for this service", service=injection.service.type_id
         )
     named = {fold(name) for name in head.connection_names}
-    return [
-        item
-        for item in head.fields
-        if (folded := fold(item[0])) not in injection.drop
-        and folded not in named
-        and not folded.startswith(REQUEST_PREFIXES)
-    ]
+    return [item for item in head.fields if injection.passes[folded := fold(item[0])] and folded not in named]
 
 
 def _is_anonymous(route: Route, injection: Injection) -> bool:

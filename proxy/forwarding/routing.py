@@ -7,6 +7,7 @@ differently.
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.catalog.model import Host, Rule, Service
 from proxy.catalog.patterns import decode_once
@@ -21,8 +22,7 @@ _OVERLONG = ((b"\xc0\xae", b"."), (b"\xc0\xaf", b"/"), (b"\xc1\x9c", b"/"))
 _PORT = b":443"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A request target taken apart, nothing decoded.
 
     ``service`` may be the name of no service. ``host`` is the short name after ``~``. ``rest`` is empty or
@@ -36,8 +36,7 @@ class Target:
     query: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where a request goes; ``host`` None: the connection's default host (:func:`resolve_host`).
 
     ``path`` begins with ``/`` and is the upstream path, byte for byte; ``connection`` None means the default

@@ -1,0 +1,257 @@
+"""One request to a service and its answer back to the caller: connect, send, wait, relay (design §7)."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from proxy.catalog.origin import Origin
+from proxy.errors import (
+    BadRequest,
+    BodyTooLarge,
+    RequestError,
+    RequestTimeout,
+    UpstreamError,
+    UpstreamUnreachable,
+)
+from proxy.forwarding.framing import AnswerHead
+from proxy.forwarding.gate import Head
+from proxy.forwarding.headers import to_wire
+from proxy.forwarding.pool import Pool
+from proxy.forwarding.relay import Relay
+from proxy.forwarding.server import CallerConnection
+from proxy.forwarding.upstream import UpstreamConnection
+
+# RFC 9110 §9.2.2. Only these, without a body, may be sent again when a reused connection died unanswered (R62).
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+END_OF_CHUNKS = b"0\r\n\r\n"
+
+
+@dataclass(slots=True)
+class Timeline:
+    """What the record needs to know of an exchange, filled in as it happens. Times: seconds of the handler's clock.
+
+    ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``: it was
+    written to the caller.
+    """
+
+    sent_at: float | None = None
+    head_at: float | None = None
+    written_at: float | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    upstream: str | None = None
+    status: int | None = None
+    cut: RequestError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """``bytes``: most a request body may have (0: no limit). ``idle_s``: seconds between two pieces (0: none)."""
+
+    bytes: int = 0
+    idle_s: float = 60.0
+
+
+class Exchange:
+    """Sends one request and waits for its head; then relays, or is dropped.
+
+    Use as ``await exchange.send(...)`` and then exactly one of ``await exchange.relay(...)`` and ``exchange.drop()``.
+    """
+
+    __slots__ = (
+        "_caller",
+        "_clock",
+        "_connection",
+        "_head",
+        "_limits",
+        "_payload",
+        "_pool",
+        "_timeline",
+        "_upload",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        head: Head,
+        payload: StreamReader,
+        caller: CallerConnection,
+        limits: BodyLimits,
+        timeline: Timeline,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._head = head
+        self._payload = payload
+        self._caller = caller
+        self._limits = limits
+        self._timeline = timeline
+        self._clock = clock
+        self._connection: UpstreamConnection | None = None
+        self._upload: asyncio.Task[None] | None = None
+
+    async def send(self, origin: Origin, outgoing: bytes) -> AnswerHead:
+        """Send the request (its body streams) and wait for the head of the final answer.
+
+        Args:
+            origin: where to; outgoing: the whole head as bytes.
+
+        Raises:
+            UpstreamError: what the service did; CallerError: what the caller's body did.
+        """
+        self._timeline.sent_at = self._clock()
+        connection = self._pool.take(origin)
+        if connection is not None:
+            try:
+                return await self._send_on(connection, outgoing)
+            except UpstreamUnreachable:
+                if not self._may_repeat(connection):
+                    raise
+                self.drop()
+                self._pool.counters.retried += 1
+        return await self._send_on(await self._pool.connect(origin), outgoing)
+
+    def _may_repeat(self, connection: UpstreamConnection) -> bool:
+        """Nothing was answered, and nothing but a bodyless idempotent request can have been seen (R62)."""
+        return not connection.answered and self._head.body == "none" and self._head.method in IDEMPOTENT
+
+    async def _send_on(self, connection: UpstreamConnection, outgoing: bytes) -> AnswerHead:
+        self._connection = connection
+        timeline = self._timeline
+        timeline.upstream = connection.address
+        head, payload = self._head, self._payload
+        if head.body == "none":
+            connection.send(head.method, outgoing)
+        elif payload.is_eof() and payload.exception() is None:
+            body = payload.read_nowait(-1) if payload is not EMPTY_PAYLOAD else b""
+            self._check_size(len(body))
+            timeline.bytes_in = len(body)
+            if head.body == "chunked":
+                body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
+            connection.send(head.method, outgoing + body)
+        else:
+            connection.send(head.method, outgoing, uploading=True)
+            if head.expects_continue:
+                self._caller.write(CONTINUE)
+            self._upload = asyncio.get_running_loop().create_task(self._stream_body(connection))
+        answer = await connection.wait_head()
+        timeline.head_at = self._clock()
+        return answer
+
+    def _check_size(self, size: int) -> None:
+        if self._limits.bytes and size > self._limits.bytes:
+            raise BodyTooLarge(f"the request body is larger than {self._limits.bytes} bytes")
+
+    async def _stream_body(self, connection: UpstreamConnection) -> None:
+        """Pass the request body on, piece by piece; on trouble fail the exchange with what went wrong."""
+        loop = asyncio.get_running_loop()
+        idle = self._limits.idle_s
+        chunked = self._head.body == "chunked"
+        try:
+            async with asyncio.timeout(None) as timer:
+                while True:
+                    timer.reschedule(loop.time() + idle if idle else None)
+                    piece = await self._payload.readany()
+                    if not piece:
+                        break
+                    self._timeline.bytes_in += len(piece)
+                    self._check_size(self._timeline.bytes_in)
+                    timer.reschedule(None)  # from here it is the service's time, which the pool watches
+                    await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                timer.reschedule(None)
+                if chunked:
+                    await connection.write(END_OF_CHUNKS)
+        except TimeoutError:
+            connection.expire(RequestTimeout("the request body did not arrive in time"))
+        except UpstreamError:
+            return  # the answer may be there already (an early 413); waiting for the head tells
+        except RequestError as error:
+            connection.expire(error)
+        except ConnectionError:
+            connection.abort()
+        except Exception:  # noqa: BLE001  # the parser's payload errors have no common base
+            connection.expire(BadRequest("the request body is not well-formed"))
+        else:
+            connection.upload_finished()
+
+    async def relay(self, answer: AnswerHead) -> None:
+        """Write the answer to the caller: head at once, body as it arrives."""
+        connection, caller, timeline = self._connection, self._caller, self._timeline
+        if connection is None:
+            raise RuntimeError("relay before send")
+        if connection.uploading or caller.server.draining:
+            caller.keep = False
+        trailers = answer.trailers if self._head.accepts_trailers and not self._head.http10 else frozenset()
+        chunked = answer.body in {"chunked", "eof"} and not self._head.http10
+        if self._head.http10 and answer.body in {"chunked", "eof"}:
+            caller.keep = False
+        timeline.status = answer.status
+        start = _head_bytes(answer, self._head, trailers, keep=caller.keep, chunked=chunked)
+        body = connection.take_whole_body()
+        if body is not None and not (trailers and chunked):
+            timeline.bytes_out = len(body)
+            if chunked:
+                body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
+            caller.write(start + body)
+            timeline.written_at = self._clock()
+        else:
+            caller.write(start)
+            timeline.written_at = self._clock()
+            await self._stream_answer(connection, Relay(caller, chunked=chunked, trailers=trailers))
+        self._finish()
+
+    async def _stream_answer(self, connection: UpstreamConnection, relay: Relay) -> None:
+        caller = self._caller
+        caller.source = connection
+        try:
+            if caller.writing_paused:
+                connection.pause_reading()
+            connection.attach(relay)
+            if caller.writing_paused:
+                connection.pause_reading()
+            await relay.done
+        finally:
+            caller.source = None
+            self._timeline.bytes_out = relay.bytes_out
+            self._timeline.cut = relay.error
+
+    def _finish(self) -> None:
+        if self._upload is not None and not self._upload.done():
+            self._upload.cancel()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self._pool.give_back(connection)
+
+    def drop(self) -> None:
+        """End the exchange without an answer for the caller: the upstream connection is cut (R58)."""
+        if self._upload is not None:
+            self._upload.cancel()
+            self._upload = None
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.abort()
+
+
+def _head_bytes(
+    answer: AnswerHead, head: Head, trailers: frozenset[bytes], *, keep: bool, chunked: bool
+) -> bytes:
+    """The head for the caller, in the caller's version."""
+    lines = [
+        b"HTTP/1.%d %d %b\r\n" % (0 if head.http10 else 1, answer.status, answer.reason),
+        to_wire(answer.fields),
+    ]
+    if chunked:
+        if trailers:
+            lines.append(b"Trailer: %b\r\n" % b", ".join(sorted(trailers)))
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif answer.length is not None:
+        lines.append(b"Content-Length: %d\r\n" % answer.length)
+    if not keep:
+        lines.append(b"Connection: close\r\n")
+    elif head.http10:
+        lines.append(b"Connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)

@@ -1,0 +1,182 @@
+"""Upstream connections that wait for the next request, and the timeouts of those at work.
+
+The pool key is scheme, host (= SNI), port and the pinned address (R67): a connection made to one address under
+one name is never used for another.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.catalog.origin import Origin
+from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTls, UpstreamUnreachable
+from proxy.forwarding.addresses import Dial
+from proxy.forwarding.egress import Dialer
+from proxy.forwarding.upstream import UpstreamConnection
+
+IDLE_S = 30.0  # below the 60 s and more that services keep idle connections
+SWEEP_S = 0.25
+LaneKey = tuple[str, str, int, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTimeouts:
+    """Seconds; 0 means none. ``first_byte``: request sent to head received. ``idle``: between bytes."""
+
+    connect: float = 10.0
+    first_byte: float = 120.0
+    idle: float = 300.0
+    total: float = 0.0
+
+
+class Counters(Protocol):
+    """Events of connections, counted by adding to the fields."""
+
+    opened: int
+    reused: int
+    failed: int
+    retried: int
+
+
+class Pool:
+    """All upstream connections of the process.
+
+    Args:
+        dialer: resolves, checks and pins addresses, and makes TLS contexts.
+        timeouts: see UpstreamTimeouts.
+        clock: monotonic seconds.
+        counters: told what happens to connections.
+    """
+
+    def __init__(
+        self, dialer: Dialer, timeouts: UpstreamTimeouts, clock: Callable[[], float], counters: Counters
+    ) -> None:
+        self.counters = counters
+        self._dialer = dialer
+        self._timeouts = timeouts
+        self._clock = clock
+        self._idle: dict[LaneKey, deque[UpstreamConnection]] = {}
+        self._open: set[UpstreamConnection] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open now, idle ones included."""
+        return len(self._open)
+
+    def take(self, origin: Origin) -> UpstreamConnection | None:
+        """An idle connection to ``origin``, newest first, without waiting; None if there is none."""
+        dials = self._dialer.ready(origin)
+        if dials is None:
+            return None
+        for dial in dials:
+            lane = self._idle.get((origin.scheme, origin.host, origin.port, dial.ip, dial.port))
+            while lane:
+                connection = lane.pop()
+                if connection.usable:
+                    self.counters.reused += 1
+                    return connection
+        return None
+
+    async def connect(self, origin: Origin) -> UpstreamConnection:
+        """A new connection to ``origin``.
+
+        Raises:
+            AddressRefused, UpstreamUnreachable, UpstreamTls, UpstreamTimeout: by what failed.
+        """
+        try:
+            async with asyncio.timeout(self._timeouts.connect or None):
+                dials = self._dialer.ready(origin) or await self._dialer.addresses(origin)
+                return await self._dial_first(origin, dials)
+        except UpstreamError:
+            self.counters.failed += 1
+            raise
+        except TimeoutError as error:
+            self.counters.failed += 1
+            self._dialer.forget(origin)
+            raise UpstreamTimeout("the service did not accept a connection in time") from error
+
+    async def _dial_first(self, origin: Origin, dials: tuple[Dial, ...]) -> UpstreamConnection:
+        failure: OSError | None = None
+        for dial in dials:
+            try:
+                return await self._dial(origin, dial)
+            except ssl.SSLError as error:
+                raise UpstreamTls("the service's certificate or TLS handshake was refused") from error
+            except OSError as error:
+                failure = error
+        self._dialer.forget(origin)
+        raise UpstreamUnreachable("the service refused or broke the connection") from failure
+
+    async def _dial(self, origin: Origin, dial: Dial) -> UpstreamConnection:
+        context = self._dialer.ssl_context(origin)
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: UpstreamConnection(self._clock, self._forget),
+            dial.ip,
+            dial.port,
+            ssl=context,
+            server_hostname=origin.host if context is not None else None,
+        )
+        connection.lane = (origin.scheme, origin.host, origin.port, dial.ip, dial.port)
+        connection.address = f"{dial.ip}:{dial.port}"
+        if not connection.usable:
+            raise ConnectionResetError("closed while it was being opened")
+        self._open.add(connection)
+        self.counters.opened += 1
+        return connection
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """End the connection's exchange; keep it for the next request if its state allows."""
+        lane = connection.lane
+        if connection.release() and lane is not None:
+            queue = self._idle.get(lane)
+            if queue is None:
+                queue = self._idle[lane] = deque()
+            queue.append(connection)
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        queue = None if connection.lane is None else self._idle.get(connection.lane)
+        if queue is not None and connection in queue:
+            queue.remove(connection)
+            if not queue and connection.lane is not None:
+                del self._idle[connection.lane]
+
+    def start(self) -> None:
+        """Begin to enforce timeouts; needs a running loop."""
+        self._sweeper = asyncio.get_running_loop().create_task(
+            self._sweep_forever(), name="upstream timeouts"
+        )
+
+    async def close(self) -> None:
+        """Drop every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for connection in list(self._open):
+            connection.abort()
+        while self._open:
+            await asyncio.sleep(0)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep(self._clock())
+
+    def sweep(self, now: float) -> None:
+        """Close what is idle too long and fail what takes too long, as of ``now`` (clock seconds)."""
+        limits = self._timeouts
+        for connection in list(self._open):
+            if connection.usable:
+                if now - connection.idle_since > IDLE_S:
+                    connection.abort()
+                continue
+            waiting = connection.head is None and not connection.uploading
+            quiet = limits.first_byte if waiting else limits.idle
+            too_quiet = quiet and now - connection.last_activity > quiet
+            too_long = limits.total and now - connection.started > limits.total
+            if too_quiet or too_long:
+                connection.expire(UpstreamTimeout("the service did not answer or go on in time"))

@@ -1,0 +1,51 @@
+"""From the service to the caller: one body, re-framed, never buffered whole, truncated visibly if it breaks."""
+
+import asyncio
+
+from proxy.errors import RequestError
+from proxy.forwarding.framing import trailer_lines
+from proxy.forwarding.headers import Field
+from proxy.forwarding.server import CallerConnection
+
+LAST_CHUNK = b"0\r\n"
+
+
+class Relay:
+    """Writes a body to the caller as it arrives (``upstream.Sink``).
+
+    Args:
+        caller: where to write.
+        chunked: frame with the chunked coding (RFC 9112 §7.1); else the bytes go out as they are.
+        trailers: trailer names that may be passed on, lower case.
+    """
+
+    __slots__ = ("_caller", "_chunked", "_trailers", "bytes_out", "done", "error")
+
+    def __init__(self, caller: CallerConnection, *, chunked: bool, trailers: frozenset[bytes]) -> None:
+        self._caller = caller
+        self._chunked = chunked
+        self._trailers = trailers
+        self.bytes_out = 0
+        self.error: RequestError | None = None
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data(self, chunk: bytes) -> None:
+        """Pass on some bytes of the body."""
+        self.bytes_out += len(chunk)
+        self._caller.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def end(self, trailers: list[Field]) -> None:
+        """The body is whole: end the framing."""
+        if self._chunked:
+            self._caller.write(LAST_CHUNK + trailer_lines(trailers, self._trailers) + b"\r\n")
+        self._finish()
+
+    def broken(self, error: RequestError) -> None:
+        """The body is cut: so is the connection to the caller (R45)."""
+        self.error = error
+        self._caller.abort()
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
