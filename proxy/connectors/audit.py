@@ -48,7 +48,8 @@ async def record(
 async def read(transaction: Transaction, *, since: float = 0.0, limit: int = 1000) -> tuple[AuditEntry, ...]:
     """Rows from ``since`` (seconds since the epoch) on, newest first."""
     rows = await transaction.fetch(
-        "SELECT at, actor, action, subject, detail FROM audit WHERE at >= $1 ORDER BY at DESC, audit_id DESC LIMIT $2",
+        "SELECT at, actor, action, subject, detail FROM audit WHERE at >= $1 "
+        "ORDER BY at DESC, audit_id DESC LIMIT $2",
         to_ms(since),
         limit,
     )

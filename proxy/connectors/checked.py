@@ -33,7 +33,7 @@ def check_name(name: str) -> str:
 def token_fault(token: Secret, scheme: Scheme) -> str | None:
     """What makes a token unusable in a header (RFC 6749 appendix A.12, RFC 9110 §5.5), or None.
 
-    ``basic`` takes ``user:password``, which is encoded before it is sent and may hold spaces and other letters.
+    ``basic`` takes ``user:password``, which is sent encoded and may hold spaces and other letters.
     """
     text = token.reveal()
     if not text:

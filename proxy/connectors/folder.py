@@ -59,7 +59,7 @@ def prepare_folder(path: Path) -> tuple[str, ...]:
     _refuse_network(path.resolve())
     if mode & _OTHERS:
         return (
-            f"the data folder {path} is open to other users (mode {stat.S_IMODE(mode):04o}): chmod 700 {path}",
+            f"the data folder {path} is open to other users ({stat.S_IMODE(mode):04o}): chmod 700 {path}",
         )
     return ()
 

@@ -66,8 +66,8 @@ class KeyFile:
             return found
         if not may_create:
             raise StateError(
-                f"the master key file {self.path} is missing, and the vault beside it is sealed with that key; "
-                "put the file back from your backup, or give the key as CONNECTOR_PROXY_MASTER_KEY"
+                f"the master key file {self.path} is missing, and the vault beside it is sealed with that "
+                "key; put the file back from your backup, or give the key as CONNECTOR_PROXY_MASTER_KEY"
             )
         if not self.create:
             raise StateError(
@@ -91,7 +91,7 @@ class KeyFile:
             mode = os.fstat(file.fileno()).st_mode
             if mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise StateError(
-                    f"the master key file {self.path} is open to other users (mode {stat.S_IMODE(mode):04o}): "
+                    f"the master key file {self.path} is open to other users ({stat.S_IMODE(mode):04o}): "
                     f"chmod 600 {self.path}, and think about who may have read it"
                 )
             return Secret(file.read(_MAX_BYTES).decode("ascii", "replace").strip())

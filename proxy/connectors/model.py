@@ -15,7 +15,7 @@ class Connection:
     """One account's stored authorization, without its tokens.
 
     ``config`` holds only values that requests use (None when the service needs none); ``metadata`` what the
-    provider told besides. ``generation`` grows with every change of the tokens. Times: seconds since the epoch.
+    provider told besides. ``generation`` grows with every change of the tokens. Times: epoch seconds.
     """
 
     connection_id: str
@@ -64,7 +64,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorConnection:
-    """The contract's answer: ``access_token`` is the bare string, ``connection_config`` a string map or None."""
+    """The contract's answer: ``access_token`` the bare string, ``connection_config`` a string map or None."""
 
     access_token: str = field(repr=False)
     connection_config: Mapping[str, str] | None

@@ -53,14 +53,18 @@ async def _kill(process: Process) -> None:
 
 
 async def run_command(
-    argv: Sequence[str], *, environment: Mapping[str, str], timeout: float, max_bytes: int = 2**20
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    timeout: float,  # noqa: ASYNC109  # the command's own limit: on its end the whole process group is killed
+    max_bytes: int = 2**20,
 ) -> bytes:
     """Run ``argv`` and give what it printed on standard output.
 
     Standard error is read and thrown away: helpers print tokens there when they are asked to be verbose.
 
     Raises:
-        CommandFailedError: not startable, exit status other than 0, over ``timeout`` seconds or ``max_bytes``.
+        CommandFailedError: not startable, exit status not 0, over ``timeout`` seconds or ``max_bytes``.
     """
     try:
         process = await asyncio.create_subprocess_exec(

@@ -1,7 +1,7 @@
 """Sealed values: AES-256-GCM blobs that know their key and open only in the place they were made for.
 
-A blob is ``version (1) | key id (8) | nonce (12) | ciphertext and tag``. The associated data binds it to table,
-row, column, key id and layout version, so a blob that is moved, swapped, cut or changed does not open.
+A blob is ``version (1) | key id (8) | nonce (12) | ciphertext and tag``. The associated data binds it to
+table, row, column, key id and layout version: a blob that is moved, swapped, cut or changed does not open.
 
 Two layers: the operator's master key wraps data keys, data keys seal rows. Nothing here does I/O.
 Nonces are random, so a key may seal at most 2^32 messages (NIST SP 800-38D §8.3); we stop at 2^31.

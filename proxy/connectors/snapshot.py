@@ -1,4 +1,4 @@
-"""What the vault holds in memory: connections with opened tokens, and keys; replaced as a whole, never changed."""
+"""What the vault holds in memory: connections with opened tokens, and keys; replaced, never changed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -58,7 +58,7 @@ class Changes:
 
 
 async def read_changes(transaction: Transaction, known: int) -> Changes:
-    """Read what changed after sequence ``known``; everything, should the numbers have gone back (a restore)."""
+    """Read what changed after sequence ``known``; everything should the numbers have gone back."""
     sequence = int((await transaction.fetch("SELECT sequence FROM changes WHERE id = 1"))[0]["sequence"])
     since = known if known <= sequence else -1
     connection_ids = await transaction.fetch("SELECT connection_id FROM connections")

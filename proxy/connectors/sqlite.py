@@ -68,7 +68,7 @@ async def _settled(future: "asyncio.Future[_T]") -> _T:
 
 
 class _Handle:
-    """One SQLite connection and the only thread that ever touches it; opened again after a lasting failure."""
+    """One SQLite connection and the only thread that touches it; opened again after a lasting failure."""
 
     def __init__(self, path: Path, *, name: str, read_only: bool) -> None:
         self._path = path
@@ -96,8 +96,7 @@ class _Handle:
             connection.row_factory = sqlite3.Row
             for pragma in _PRAGMAS:
                 connection.execute(pragma).close()
-            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                raise StoreError("the vault's file system cannot keep a write-ahead log", reason="io")
+            _use_wal(connection)
             if self._read_only:
                 connection.execute("PRAGMA query_only = ON").close()
         except BaseException:
@@ -220,6 +219,11 @@ class SqliteStore:
             await self._reader.close()
         async with self._writing:
             await self._writer.close()
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise StoreError("the vault's file system cannot keep a write-ahead log", reason="io")
 
 
 def _check(connection: sqlite3.Connection) -> None:

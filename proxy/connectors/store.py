@@ -1,7 +1,7 @@
 """What a store has to do, and the schema that all stores share.
 
-Statements are written once: ``$1`` parameters, times as integers (milliseconds since the epoch), JSON as text,
-secrets as sealed blobs. SQLite reads ``BYTEA`` as a type without conversion and ``BIGINT`` as its integer.
+Statements are written once: ``$1`` parameters, times as integers (milliseconds since the epoch), JSON as
+text, secrets as sealed blobs. To SQLite ``BYTEA`` is a type without conversion, ``BIGINT`` its integer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Transaction(Protocol):
 
 
 class Store(Protocol):
-    """A database. Every method raises ``StoreError`` when the database fails, and works again once it does."""
+    """A database. Methods raise ``StoreError`` when it fails, and work again once it does."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A writing transaction: committed and durable when the block ends, rolled back when it raises."""
@@ -113,7 +113,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 
 OLDEST_RELEASE = 1
-"""The oldest schema version whose code may still run on the newest schema (raised when a change contracts)."""
+"""The oldest schema version whose code may still run on the newest schema; raised when a change contracts."""
 
 _VERSION_TABLE = """CREATE TABLE IF NOT EXISTS schema_version (
     id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, oldest_release INTEGER NOT NULL)"""
@@ -124,7 +124,7 @@ async def migrate(
     migrations: Sequence[Sequence[str]] = MIGRATIONS,
     oldest_release: int = OLDEST_RELEASE,
 ) -> int:
-    """Bring the schema forward inside the caller's transaction, so that a crash leaves the old or the new one.
+    """Bring the schema forward in the caller's transaction: a crash leaves the old or the new one.
 
     Returns:
         the version the schema has now; newer than ours when a newer release shares the database.

@@ -16,8 +16,8 @@ _T = TypeVar("_T")
 class SyncConnectors:
     """``Connectors`` behind plain calls, from any number of threads; a context manager.
 
-    ``open_connectors`` gives an asynchronous context manager that yields the ``Connectors``; it is entered, used and
-    left on a loop of our own, in a thread of our own.
+    ``open_connectors`` gives an asynchronous context manager that yields the ``Connectors``; it is
+    entered, used and left on a loop of our own, in a thread of our own.
     """
 
     def __init__(self, open_connectors: Callable[[], AbstractAsyncContextManager[Connectors]]) -> None:

@@ -1,8 +1,8 @@
-"""Tokens from a Base44 app: ``GET {base}/api/apps/{appId}/external-auth/tokens/{type}`` with the app's service token.
+"""Tokens from a Base44 app: ``GET {base}/api/apps/{appId}/external-auth/tokens/{type}`` (its service role).
 
 The answer holds ``access_token`` and ``connection_config`` and no expiry, so it is kept for a short time. The
-service token opens far more than connectors: it goes to the configured or an allow-listed base only, and never
-after a redirect.
+service token opens far more than connectors: it goes only to the configured or an allow-listed base, and
+never after a redirect.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ ServiceToken = Callable[[], Awaitable[Secret]]
 
 
 def check_base(text: str) -> URL:
-    """A Base44 address: https (http on loopback only), no user, query or fragment; a path prefix may be there.
+    """A Base44 address: https (http on loopback only), no user, query or fragment; maybe a path prefix.
 
     Raises:
         ConfigurationError: anything else.
@@ -207,8 +207,8 @@ def _interpret(service: Service, reply: Reply, ttl: float) -> Fetched:
 class Base44Source:
     """All services, from one app whose id and service token are configured, and from apps that requests name.
 
-    ``service_token`` is asked when needed and once more after Base44 refused what it gave. ``allowed_urls``: the
-    bases that ``Base44-Api-Url`` may name besides ``base``.
+    ``service_token`` is asked when needed and once more after Base44 refused what it gave. ``allowed_urls``:
+    the bases that ``Base44-Api-Url`` may name besides ``base``.
 
     Raises:
         ConfigurationError: a base or the app id is malformed.
@@ -256,7 +256,7 @@ class Base44Source:
         if cache is None:
             if self._app_id is None or self._service_token is None:
                 raise NotConnected(
-                    "no Base44 app is configured: set base44.app_id and base44.token, or send the Base44-* headers",
+                    "no Base44 app is configured: set base44.app_id and base44.token",
                     service=service,
                 )
             cache = self._cache(service, self._base, self._app_id, self._service_token, kind="base44")

@@ -19,7 +19,7 @@ FORCED_S = 10.0  # a refused token makes at most one fetch in this time
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a source gave; ``ttl`` (seconds) is how long it is kept when ``expires_at`` (epoch) is not known."""
+    """What a source gave; ``ttl`` (seconds): how long it is kept when ``expires_at`` (epoch) is unknown."""
 
     access_token: Secret
     ttl: float
@@ -28,7 +28,7 @@ class Fetched:
 
 
 def margin(lifetime: float) -> float:
-    """How long before its end a token is replaced: a tenth of its life, within 10 s and 5 min, at most half."""
+    """Seconds before its end when a token is replaced: a tenth of its life, 10 s to 5 min, at most half."""
     return min(max(lifetime / 10, 10.0), 300.0, lifetime / 2)
 
 
@@ -183,7 +183,7 @@ class CachedCredential:
 
     @staticmethod
     def _again(failure: RequestError, wait: float) -> RequestError:
-        """The same failure for another caller: an exception object is not shared, its traceback would grow."""
+        """The same failure for another caller: a shared exception's traceback would grow."""
         return type(failure)(
             failure.detail, retry_after=wait, service=failure.service, connection=failure.connection
         )

@@ -81,7 +81,7 @@ class CommandSource:
         """Run the command if need be; callers at the same time share one run.
 
         Raises:
-            RequestError: RefreshFailed for the command, NotConnected for another name, and what the values say.
+            RequestError: RefreshFailed, NotConnected for another name, CredentialInvalid for the values.
         """
         return await self._cache.obtain(connection)
 

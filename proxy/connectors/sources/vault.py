@@ -107,7 +107,7 @@ def _why_unusable(title: str, held: Held) -> AccountError:
             f"the connection {about} is frozen ({connection.cause}): an operator has to thaw it",
         )
     elif connection.cause == DAMAGED:
-        detail = f"the stored token of {title} ({about}) is damaged and does not open; store a new one with {again}"
+        detail = f"the stored token of {title} ({about}) is damaged: store a new one with {again}"
     elif connection.state == "reauthorization_required":
         detail = f"{title} ({about}) needs a person ({connection.cause}); store a new token with {again}"
     else:
