@@ -1,0 +1,1 @@
+"""What tests over real sockets share: peers, the program under test, and the oracle that judges bytes."""
