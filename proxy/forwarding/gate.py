@@ -26,7 +26,8 @@ from proxy.forwarding.headers import CONTROLS, LOWER, TOKEN, Field, tokens
 Body = Literal["none", "length", "chunked"]
 HeadField = tuple[bytes, bytes, bytes]
 
-_VISIBLE = bytes(range(0x21, 0x7F))
+# RFC 9112 §3.2: a target has no fragment; the rest of visible ASCII passes as it is.
+_IN_TARGETS = bytes(range(0x21, 0x7F)).replace(b"#", b"")
 _METHODS = {
     name: name.encode()
     for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "REPORT")
@@ -164,8 +165,13 @@ def gate(
     fields, values = _fields(raw_headers, limits)
     if len(values) != len(fields):
         _refuse_doubled(fields)
-    body, length = _framing(fields, values, http10=http10)
-    names, wants_close = _connection(fields, values, http10=http10)
+    body: Body = "none"
+    length = 0
+    if b"content-length" in values or b"transfer-encoding" in values:
+        body, length = _framing(fields, values, http10=http10)
+    names, wants_close = _NO_NAMES, http10
+    if b"connection" in values:
+        names, wants_close = _connection(fields, values, http10=http10)
     if b"upgrade" in values and b"upgrade" in names and not http10:
         _refuse_upgrade(values[b"upgrade"])
     if b"expect" in values and values[b"expect"].lower() != b"100-continue":
@@ -200,7 +206,7 @@ def _target(method: str, path: str, limits: Limits) -> bytes:
     target = path.encode()
     if len(target) + len(method) + 10 > limits.request_line:
         raise TargetTooLong(f"the request line is longer than {limits.request_line} bytes")
-    if target.translate(None, _VISIBLE) or b"#" in target:
+    if target.translate(None, _IN_TARGETS):
         raise BadRequest("the request target has bytes that no target may have")
     if target[:1] != b"/" and not (target == b"*" and method == "OPTIONS"):
         raise BadRequest("the request target must be a path beginning with '/'")
@@ -262,11 +268,8 @@ def _connection(
     fields: Sequence[HeadField], values: Mapping[bytes, bytes], *, http10: bool
 ) -> tuple[frozenset[bytes], bool]:
     """What Connection lists besides close and keep-alive, and whether the connection ends (RFC 9112 §9.3)."""
-    last = values.get(b"connection")
-    if last is None:
-        return _NO_NAMES, http10
     if len(fields) == len(values):
-        option = last.lower()
+        option = values[b"connection"].lower()
         if option == b"keep-alive":
             return _NO_NAMES, False
         if option == b"close":

@@ -84,8 +84,6 @@ _OPTIONS = frozenset({b"close", b"keep-alive"})
 
 VIA: Field = (b"Via", b"1.1 connector-proxy")
 
-_MEMO_MAX = 2048
-_MEMO_NAME_MAX = 64
 _Verdict = TypeVar("_Verdict")
 
 
@@ -95,23 +93,24 @@ def fold(name: bytes) -> bytes:
 
 
 class Memo(dict[bytes, _Verdict]):
-    """A verdict on each header name, worked out once: ``memo[name]``.
+    """A pure function of bytes, worked out once for each: ``memo[text]``.
 
-    Names come from strangers, so only short ones are kept, and all are forgotten when there are too many.
+    The bytes come from strangers: only those of up to ``longest`` bytes are kept, and all are forgotten
+    when there are ``most``.
     """
 
-    __slots__ = ("_decide",)
+    __slots__ = ("_decide", "_longest", "_most")
 
-    def __init__(self, decide: Callable[[bytes], _Verdict]) -> None:
+    def __init__(self, decide: Callable[[bytes], _Verdict], *, longest: int = 64, most: int = 1024) -> None:
         super().__init__()
-        self._decide = decide
+        self._decide, self._longest, self._most = decide, longest, most
 
-    def __missing__(self, name: bytes) -> _Verdict:
-        verdict = self._decide(name)
-        if len(name) <= _MEMO_NAME_MAX:
-            if len(self) >= _MEMO_MAX:
+    def __missing__(self, text: bytes) -> _Verdict:
+        verdict = self._decide(text)
+        if len(text) <= self._longest:
+            if len(self) >= self._most:
                 self.clear()
-            self[name] = verdict
+            self[text] = verdict
         return verdict
 
 
@@ -185,17 +184,21 @@ def response_fields(raw: Iterable[Field]) -> AnswerFields:
     Raises:
         UpstreamProtocol: a name is not a token or a value holds control characters (R47).
     """
-    pairs = list(raw)
     fields: list[Field] = []
     held: dict[bytes, list[bytes]] = {}
+    values: list[bytes] = []
     try:
-        for pair in pairs:
-            lower = _HELD_BACK[pair[0]]
-            if lower:
-                held.setdefault(lower, []).append(pair[1])
-            else:
+        for pair in raw:
+            name, value = pair
+            values.append(value)
+            lower = _HELD_BACK[name]
+            if not lower:
                 fields.append(pair)
-        if has_controls([value for _, value in pairs]):
+            elif lower in held:
+                held[lower].append(value)
+            else:
+                held[lower] = [value]
+        if has_controls(values):
             raise UpstreamProtocol("the service's answer has control characters in a header field")
         named = tokens(held[b"connection"]) if b"connection" in held else frozenset()
         trailer = tokens(held[b"trailer"]) if b"trailer" in held else frozenset()

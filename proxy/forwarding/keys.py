@@ -84,7 +84,7 @@ def find_key(
         InvalidKey: no key, or something else in its place.
         AmbiguousKey: two different ones.
     """
-    if head.from_page:
+    if (b"sec-fetch-site" in head.values or head.method == b"OPTIONS") and head.from_page:
         raise InvalidKey("keys are not taken from web pages of other sites, nor are preflights answered")
     places = _places_of(service) if service is not None else None
     found: list[bytes] = []

@@ -13,7 +13,7 @@ from proxy.catalog.model import Service
 from proxy.catalog.patterns import PathPattern, decode_once
 from proxy.errors import AmbiguousTarget, CredentialPath, NotPermitted
 from proxy.forwarding.gate import Head
-from proxy.forwarding.headers import fold
+from proxy.forwarding.headers import Memo, fold
 
 _SERVICE = re.compile(r"\*|[a-z][a-z0-9_]{0,63}")
 _CONNECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -158,19 +158,35 @@ def compile_permits(permits: Iterable[Permit]) -> Decider:
     return Decider(tuple(permits))
 
 
+_CLOSED: dict[str, tuple[Service, Memo[str]]] = {}
+
+
+def _closed(service: Service) -> Memo[str]:
+    """For an upstream path of the service: why it is closed to every key, or nothing."""
+    known = _CLOSED.get(service.type_id)
+    if known is None or known[0] is not service:
+        known = (service, Memo(lambda path: _why_closed(service, path), longest=256, most=512))
+        _CLOSED[service.type_id] = known
+    return known[1]
+
+
+def _why_closed(service: Service, path: bytes) -> str:
+    if service.credential_paths.matches(path):
+        return "this path makes, changes or revokes credentials: it is closed to every key"
+    if service.batch_paths.matches(path):
+        return "batch requests are closed: send their parts one by one"
+    return ""
+
+
 def check(decider: Decider, service: Service, connection: str | None, method: str, path: bytes) -> None:
     """Refuse what the key must not call.
 
     Raises:
         CredentialPath: for no key at all. NotPermitted: not for this one. AmbiguousTarget: as in ``allows``.
     """
-    if service.credential_paths.matches(path):
-        raise CredentialPath(
-            "this path makes, changes or revokes credentials: it is closed to every key",
-            service=service.type_id,
-        )
-    if service.batch_paths.matches(path):
-        raise CredentialPath("batch requests are closed: send the parts one by one", service=service.type_id)
+    closed = _closed(service)[path]
+    if closed:
+        raise CredentialPath(closed, service=service.type_id)
     if not decider.allows(service.type_id, connection, method, path):
         raise NotPermitted("the key has no permit for this call", service=service.type_id)
 

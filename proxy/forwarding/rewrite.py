@@ -91,7 +91,7 @@ def prepare(
 
 
 def _passing(own: list[str]) -> Memo[bool]:
-    """Which of a caller's fields go on: not those of :data:`NEVER_SENT` and not the service's ``own`` places."""
+    """Which of a caller's fields go on: not those of ``NEVER_SENT``, nor the service's ``own`` places."""
     dropped = NEVER_SENT | {fold(name.encode()) for name in own}
     return Memo(lambda name: name not in dropped and not name.startswith(REQUEST_PREFIXES))
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from proxy.catalog.model import Host, Rule, Service
 from proxy.catalog.patterns import decode_once
 from proxy.errors import AmbiguousTarget, BadRequest, UnknownService
+from proxy.forwarding.headers import Memo
 
 _DOTS = frozenset({b".", b".."})
 _DECODINGS = 2
@@ -20,6 +21,7 @@ _IGNORED_IN_SEGMENTS = bytes(range(0x21)) + b"\x7f"
 # Overlong UTF-8 for ".", "/" and "\" (CVE-2000-0884 and its descendants): no valid text has these bytes.
 _OVERLONG = ((b"\xc0\xae", b"."), (b"\xc0\xaf", b"/"), (b"\xc1\x9c", b"/"))
 _PORT = b":443"
+_PATH_REMEMBERED = 256
 
 
 class Target(NamedTuple):
@@ -61,13 +63,21 @@ def parse_target(raw: bytes) -> Target:
         BadRequest: not a path, or an empty connection or host name.
     """
     path, mark, query = raw.partition(b"?")
+    target = _TARGETS[path]
+    return Target(target.service, target.connection, target.host, target.rest, query) if mark else target
+
+
+def _parse_path(path: bytes) -> Target:
     if path[:1] != b"/":
         raise BadRequest("the request target must be a path beginning with '/'")
     refuse_dot_segments(path)
     first, slash, rest = path[1:].partition(b"/")
     service, connection = _first_segment(first)
     host, rest = _host_segment(slash + rest)
-    return Target(service, connection, host, rest, query if mark else None)
+    return Target(service, connection, host, rest, None)
+
+
+_TARGETS = Memo(_parse_path, longest=_PATH_REMEMBERED)
 
 
 def rooted_target(raw: bytes, service_id: str, known: Container[str] = ()) -> Target:
@@ -137,6 +147,7 @@ class _Plan:
     exactly: frozenset[bytes]
     rules: tuple[tuple[frozenset[bytes] | None, Rule, bytes, bytes], ...]
     varies: bool
+    choices: Memo[tuple[Host | None, bytes]]
 
 
 _PLANS: dict[str, _Plan] = {}
@@ -152,7 +163,7 @@ def _plan_of(service: Service) -> _Plan:
 def _make_plan(service: Service) -> _Plan:
     base = service.base_path.rstrip("/").encode()
     under, exactly = _prefixes(service.roots)
-    return _Plan(
+    plan = _Plan(
         service=service,
         base=base,
         under=(*under, base + b"/") if base else (b"/",),
@@ -169,7 +180,9 @@ def _make_plan(service: Service) -> _Plan:
             for rule in service.rules
         ),
         varies=any(host.when for host in service.hosts),
+        choices=Memo(lambda asked: _decide(plan, *asked.split(b" ", 1)), longest=_PATH_REMEMBERED, most=512),
     )
+    return plan
 
 
 def _prefixes(texts: tuple[str, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
@@ -190,23 +203,29 @@ def match(target: Target, method: bytes, service: Service) -> Route:
         AmbiguousTarget: raw and decoded path would choose different hosts.
     """
     plan = _plan_of(service)
-    rest = _at_seam(target.rest)
     if target.host is not None:
-        host: Host | None = _named_host(service, target.host)
-        path = _based(rest, host.base_path.rstrip("/").encode()) if host is not None else rest
-    else:
-        host, path, rule = _choose(plan, method, rest)
-        if b"%" in rest:
-            _, _, decoded_rule = _choose(plan, method, _at_seam(decode_once(rest)))
-            if decoded_rule is not rule:
-                raise AmbiguousTarget(
-                    "raw and decoded, the path leads to different hosts", service=service.type_id
-                )
-        if host is None and not plan.varies:
-            host = service.hosts[0]
+        named = _named_host(service, target.host)
+        return Route(service, named, _to_named(service, named, target.rest), target.query, target.connection)
+    host, path = plan.choices[b"%b %b" % (method, target.rest)]  # a method has no space
+    return Route(service, host, path, target.query, target.connection)
+
+
+def _to_named(service: Service, host: Host, rest: bytes) -> bytes:
+    path = _based(_at_seam(rest), host.base_path.rstrip("/").encode())
+    _within(host, path, service)
+    return path
+
+
+def _decide(plan: _Plan, method: bytes, rest: bytes) -> tuple[Host | None, bytes]:
+    service = plan.service
+    host, path, rule = _choose(plan, method, _at_seam(rest))
+    if b"%" in rest and _choose(plan, method, _at_seam(decode_once(rest)))[2] is not rule:
+        raise AmbiguousTarget("raw and decoded, the path leads to different hosts", service=service.type_id)
+    if host is None and not plan.varies:
+        host = service.hosts[0]
     if host is not None:
         _within(host, path, service)
-    return Route(service, host, path, target.query, target.connection)
+    return host, path
 
 
 def resolve_host(route: Route, config: Mapping[str, str] | None) -> Host:
