@@ -1,0 +1,26 @@
+"""Typed settings from file, environment and command line; the only place that reads ``os.environ``."""
+
+import os
+from collections.abc import Mapping
+
+from proxy.settings.kinds import Listen, SecretSource
+from proxy.settings.load import load_settings
+from proxy.settings.model import Data, DeclaredKey, Egress, Registration, Settings, Source
+
+__all__ = [
+    "Data",
+    "DeclaredKey",
+    "Egress",
+    "Listen",
+    "Registration",
+    "SecretSource",
+    "Settings",
+    "Source",
+    "environment",
+    "load_settings",
+]
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment, for :func:`load_settings` and :meth:`SecretSource.read`."""
+    return os.environ
