@@ -40,7 +40,7 @@ test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those wit
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-bench: tools $(VENV)/.dev ## measures added latency and throughput on this machine
+bench: tools $(VENV)/.dev $(VENV)/.bench ## measures added latency and throughput on this machine
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 sdk: $(VENV)/.dev $(VENV)/.sdk ## the vendors' own SDKs against the proxy
@@ -53,6 +53,7 @@ lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases
 	$(COMPILE) -o requirements.lock pyproject.toml
 	$(COMPILE) -c requirements.lock -o requirements-build.lock --group build
 	$(COMPILE) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock pyproject.toml --group dev
+	$(COMPILE) -c requirements-dev.lock -o tests/benchmarks/requirements.lock --group bench
 
 clean: ## removes what these targets made
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -84,6 +85,10 @@ $(VENV)/.dev: requirements-dev.lock requirements.lock requirements-build.lock py
 	@$(PINNED) -r requirements-dev.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.runtime $@
+
+$(VENV)/.bench: tests/benchmarks/requirements.lock | $(VENV)/.dev
+	@$(PINNED) -r $<
+	@touch $@
 
 $(VENV)/.sdk: $(SDK_LOCKS) $(NODE_LOCKS) | $(VENV)/.dev
 	@for lock in $(SDK_LOCKS); do $(PINNED) -r "$$lock"; done

@@ -12,7 +12,12 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-build.lock",
+    "requirements-dev.lock",
+    "tests/benchmarks/requirements.lock",
+)
 ADVISORIES = tomllib.loads((Path(__file__).parent / "advisories.toml").read_text(encoding="utf-8"))
 
 
@@ -44,6 +49,7 @@ WANTED = {
     "requirements.lock": [Requirement(text) for text in PROJECT["project"]["dependencies"]],
     "requirements-build.lock": group("build"),
     "requirements-dev.lock": [*map(Requirement, PROJECT["project"]["dependencies"]), *group("dev")],
+    "tests/benchmarks/requirements.lock": group("bench"),
 }
 
 
