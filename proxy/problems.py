@@ -115,6 +115,10 @@ PROBLEMS: Mapping[type[RequestError], Problem] = {
 INTERNAL = Problem(500, "internal_error", "Internal error", "proxy_internal_error")
 """For what no row foresees: a fault of ours, never of the request. Its detail tells nothing."""
 
+NOT_FOUND = Problem(404, "not_found", "Not found", "http_request_error")
+MISDIRECTED = Problem(421, "misdirected_request", "Misdirected request", "http_request_denied")
+"""Of the control plane: no such page; a ``Host`` that is not ours (RFC 9110 §15.5.20)."""
+
 CODES: tuple[str, ...] = (*(row.code for row in PROBLEMS.values()), INTERNAL.code)
 """All codes: the bounded set that logs and metrics may carry."""
 
@@ -161,9 +165,16 @@ _INTERNAL_DETAIL = "the proxy failed; the request id finds the event in its log"
 
 def internal(*, request_id: str, plane: Plane) -> Answer:
     """The answer to an exception that is no :class:`RequestError`."""
-    body = _body(INTERNAL, detail=_INTERNAL_DETAIL, request_id=request_id, plane=plane, connect_url=None)
+    return plain(INTERNAL, _INTERNAL_DETAIL, request_id=request_id, plane=plane)
+
+
+def plain(entry: Problem, detail: str, *, request_id: str, plane: Plane) -> Answer:
+    """The answer of a row that no error stands for."""
+    body = _body(entry, detail=detail, request_id=request_id, plane=plane, connect_url=None)
     content_type = _CONTENT_TYPES[plane]
-    return _answer(INTERNAL, body, status=INTERNAL.status, content_type=content_type, plane=plane, extra=())
+    return _answer(
+        entry, body, status=entry.status, content_type=content_type, plane=plane, extra=entry.headers
+    )
 
 
 def _body(entry: Problem, *, detail: str, request_id: str, plane: Plane, connect_url: str | None) -> bytes:

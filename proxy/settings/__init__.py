@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from proxy.settings.kinds import Listen, SecretSource
-from proxy.settings.load import load_settings
+from proxy.settings.load import default_data_dir, load_settings
 from proxy.settings.model import Data, DeclaredKey, Egress, Registration, Settings, Source
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "SecretSource",
     "Settings",
     "Source",
+    "default_data_dir",
     "environment",
     "load_settings",
 ]

@@ -9,9 +9,10 @@ from proxy.settings.model import Settings
 from proxy.settings.spec import Entries, Named, Section, Spec, nodes
 
 _HEAD = """\
-# Every setting of connector-proxy with its default. Lines that begin with "#: " are examples of settings that
-# have no default or an empty one. Paths count from this file's folder. The environment comes before this file:
-# CONNECTOR_PROXY_SECTION__KEY, with two underscores; lists and tables as JSON. The command line comes before both.
+# Every setting of connector-proxy with its default. Lines that begin with "#: " are examples of settings
+# that have no default or an empty one. Paths count from this file's folder. The environment comes before
+# this file: CONNECTOR_PROXY_SECTION__KEY, with two underscores; lists and tables as JSON. The command line
+# comes before both.
 """
 _WIDTH = 110
 EXAMPLE = "#: "

@@ -112,7 +112,7 @@ def load_settings(
     _from_environment(given, environ)
     listening = {name: value for name, value in (overrides or {}).items() if name in _LISTENING}
     _from_command_line(given, {k: v for k, v in (overrides or {}).items() if k not in _LISTENING})
-    given.values.setdefault(("storage", "data_dir"), _Given(_default_data_dir(environ), "HOME", Path.cwd()))
+    given.values.setdefault(("storage", "data_dir"), _Given(default_data_dir(environ), "HOME", Path.cwd()))
     settings = _build(Settings, (), given)
     if not given.faults:
         settings = _relisten(settings, listening)
@@ -243,7 +243,7 @@ def _decode(spec: Spec, at: Dotted, given: _Collector) -> Any:
         return None
 
 
-def _default_data_dir(environ: Mapping[str, str]) -> Path:
+def default_data_dir(environ: Mapping[str, str]) -> Path:
     """XDG Base Directory: a relative XDG_DATA_HOME is to be ignored."""
     home = environ.get("XDG_DATA_HOME", "")
     share = (

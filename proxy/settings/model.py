@@ -89,6 +89,11 @@ class Storage:
         example="/var/lib/connector-proxy",
         env="CONNECTOR_PROXY_DATA_DIR",
     )
+    require_mount: bool = setting(
+        kinds.FLAG,
+        False,
+        "Make a master key only in a data folder that is a mount, so that no key goes away with a container.",
+    )
     database_url: Secret | SecretSource | None = setting(
         kinds.SECRET,
         None,
@@ -115,11 +120,11 @@ class Services:
     enabled: tuple[str, ...] = setting(
         kinds.TEXTS, [], "Only these services; none listed: all.", example=["slack", "github"]
     )
-    extra_hosts: Mapping[str, tuple[str, ...]] = setting(
-        kinds.HOSTS_BY_SERVICE,
-        {},
-        "Further hosts that a service's connections may lead to (own domains, enterprise servers).",
-        example={"salesforce": ["*.crm.example.com"]},
+    extra_hosts: tuple[str, ...] = setting(
+        kinds.TEXTS,
+        [],
+        "`service.host` names that the services' files leave switched off.",
+        example=["slack.gov"],
     )
 
 
