@@ -31,6 +31,7 @@ class Sample:
     errors: int
     proxy_use: float  # CPU-seconds of the proxy's processes a second
     load_use: float  # busiest load core, 0 to 1, whoever used it
+    others_use: float  # what anybody else took of the proxy's core
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Wrk:
         command = [self.program, "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(self.script)]
         for name, value in self.headers.items():
             command += ["-H", f"{name}: {value}"]
-        watched = sorted({self.cores.upstream, self.cores.load})
+        watched = sorted({self.cores.proxy, self.cores.upstream, self.cores.load})
         cores_before = [core_ticks(core) for core in watched]
         cpu_before = cpu_seconds(pid) if pid else 0.0
         with on_core(self.cores.load):
@@ -55,7 +56,9 @@ class Wrk:
                 [*command, url], capture_output=True, text=True, timeout=seconds + 30, check=False
             )
         cpu = cpu_seconds(pid) - cpu_before if pid else 0.0
-        cores_after = [core_ticks(core) for core in watched]
+        use = {
+            core: _use(before, core_ticks(core)) for core, before in zip(watched, cores_before, strict=True)
+        }
         result = next((line for line in done.stdout.splitlines() if line.startswith("result ")), None)
         if result is None:
             raise BenchError(f"wrk failed on {url}:\n{done.stdout}{done.stderr}")
@@ -69,8 +72,10 @@ class Wrk:
             p99_ms=figures["p99_us"] / 1000,
             errors=sum(figures[kind] for kind in ("connect", "read", "write", "status", "timeout")),
             proxy_use=cpu / elapsed,
-            load_use=max(
-                (after[0] - before[0]) / max(1, after[1] - before[1])
-                for before, after in zip(cores_before, cores_after, strict=True)
-            ),
+            load_use=max(use[self.cores.upstream], use[self.cores.load]),
+            others_use=max(0.0, use[self.cores.proxy] - cpu / elapsed),
         )
+
+
+def _use(before: tuple[int, int], after: tuple[int, int]) -> float:
+    return (after[0] - before[0]) / max(1, after[1] - before[1])

@@ -130,7 +130,7 @@ def upstream(programs: Programs, folder: Path, cores: Cores) -> Iterator[Upstrea
   access_log off;
   keepalive_requests 1000000000;
   keepalive_timeout 1h;
-  map $http_authorization $refused {{ default 1; "Bearer {TOKEN}" 0; }}
+  server_tokens off;
   server {{
     listen 127.0.0.1:{ports["plain"]} backlog=4096;
     listen 127.0.0.1:{ports["tls"]} ssl backlog=4096;
@@ -138,7 +138,7 @@ def upstream(programs: Programs, folder: Path, cores: Cores) -> Iterator[Upstrea
     ssl_certificate_key {server_file};
     ssl_protocols TLSv1.2 TLSv1.3;
     location / {{
-      if ($refused) {{ return 401; }}
+      if ($http_authorization != "Bearer {TOKEN}") {{ return 401; }}
       return 200 '{example_body()}';
     }}
   }}

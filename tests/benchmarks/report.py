@@ -84,7 +84,7 @@ def throughput_table(samples: Samples) -> str:
             f"\n{scheme} upstream, 64 connections, one core (medians; range of the rounds in brackets)"
         )
         lines.append(
-            f"  {'':8} {'req/CPU-s':>9} {'':17} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'proxy':>6} {'load':>5} errors"
+            f"  {'':8} {'req/CPU-s':>9} {'':17} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'proxy':>6} {'others':>6} {'load':>5} errors"
         )
         for name, rounds in subjects.items():
             per_cpu = [sample.rps_per_cpu_s for sample in rounds]
@@ -92,7 +92,8 @@ def throughput_table(samples: Samples) -> str:
             lines.append(
                 f"  {name:8} {_median(rounds, 'rps_per_cpu_s'):9.0f} {spread:17} {_median(rounds, 'rps'):8.0f}"
                 f" {_median(rounds, 'p50_ms'):8.2f} {_median(rounds, 'p99_ms'):8.2f}"
-                f" {_median(rounds, 'proxy_use'):6.0%} {_median(rounds, 'load_use'):5.0%}"
+                f" {_median(rounds, 'proxy_use'):6.0%} {_median(rounds, 'others_use'):6.0%}"
+                f" {_median(rounds, 'load_use'):5.0%}"
                 f" {sum(sample.errors for sample in rounds)} of {sum(sample.requests for sample in rounds)}"
             )
         lines += [

@@ -2,6 +2,8 @@
 
 One core for the proxy, another for the load (wrk, and an nginx as upstream). In turn A B C D, A B C D, so that
 drift of the machine hits all alike. The unit is requests per CPU-second of the proxy's processes; req/s stands beside it.
+Columns: "proxy" is the share of its core that the proxy used, "others" what strangers took of that core (a quiet
+machine has next to nothing there), "load" the use of the load core; above 90 % of it a ratio is void.
 Prints a table with the goals and writes build/bench.json. Exit 1 when a request of ours failed, 3 when a tool is missing.
 """
 
