@@ -160,7 +160,10 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What means expired (refresh), dead (a person is needed), or neither (never refresh)."""
+    """What means expired (refresh), dead (a person is needed), or neither (never refresh).
+
+    Asked in the order never, dead, expired: the first table with a fitting entry decides.
+    """
 
     expired: tuple[Dialect, ...] = ()
     dead: tuple[Dialect, ...] = ()
