@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from proxy.catalog.origin import parse_origin
 from proxy.errors import ConfigurationError, Fault
-from proxy.forwarding.addresses import Dial, Network, normalize_host, parse_address, parse_hostport
+from proxy.forwarding.addresses import Dial, Network, hostport, normalize_host, parse_address, parse_hostport
 from proxy.secret import Secret
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Listen:
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return hostport(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +239,7 @@ def _dial(raw: object, base: Path) -> Dial:
 
 def hostport_key(text: str) -> str:
     """``host:port`` in its one spelling; brackets around IPv6."""
-    host, port = parse_hostport(text)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return hostport(*parse_hostport(text))
 
 
 def _secret_source(raw: object, base: Path) -> SecretSource:

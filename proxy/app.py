@@ -1,0 +1,408 @@
+"""The composition root: from settings to running servers. ``lifecycle`` starts, reloads and stops it."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import get_args
+
+from aiohttp import web
+from yarl import URL
+
+from proxy import assembly, listeners, log, problems
+from proxy.catalog.model import Catalog
+from proxy.connectors.module import Connectors
+from proxy.connectors.vault import Vault
+from proxy.control.health import Readiness, make_control_app
+from proxy.errors import ConfigurationError, Fault, StateError, StoreError
+from proxy.forwarding.addresses import Reason
+from proxy.forwarding.egress import Denied, Dialer
+from proxy.forwarding.gate import Limits as HeadLimits
+from proxy.forwarding.handler import DataPlane, DataPlaneOptions, key_uses
+from proxy.forwarding.keys import KeyRing
+from proxy.forwarding.pool import Pool, UpstreamTimeouts
+from proxy.forwarding.server import DataServer, ServerLimits
+from proxy.keys import KeyRecord
+from proxy.metrics import Metrics
+from proxy.settings import Settings
+
+BACKLOG = 1024
+POLL_S = 0.25  # a key revoked or a connection made by another process counts after this (R89)
+USE_WRITTEN_S = 10.0
+STALE_S = 300.0  # how long keys of a vault that cannot be read stay in force (R153)
+READY_S = 5.0
+RETIRE_S = 60.0  # longer than any fetch that a replaced source may still be at
+_DAY_S = 86_400.0
+_RELOADED = frozenset({"services", "sources", "keys", "base44", "registrations"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What is listened on, bound before anything else."""
+
+    data: tuple[socket.socket, ...]
+    tls: tuple[socket.socket, ...]
+    control: tuple[socket.socket, ...]
+
+    @property
+    def all(self) -> tuple[socket.socket, ...]:
+        """Every socket."""
+        return (*self.data, *self.tls, *self.control)
+
+    def addresses(self) -> Mapping[str, list[str]]:
+        """Bound addresses, as ``server.json`` has them."""
+        return {
+            "data": listeners.texts(self.data),
+            "tls": listeners.texts(self.tls),
+            "control": listeners.texts(self.control),
+        }
+
+
+@asynccontextmanager
+async def bound(settings: Settings) -> AsyncIterator[Sockets]:
+    """All sockets of the settings, released at the end.
+
+    Raises:
+        StateError: one of them cannot be had; none is held then.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def take(listens: Iterable[object], place: listeners.Place) -> tuple[socket.socket, ...]:
+            made = listeners.bind(listens, place)  # type: ignore[arg-type]  # Listen values
+            stack.callback(listeners.release, made)
+            return made
+
+        yield Sockets(
+            take(settings.data.listen, listeners.DATA),
+            take(settings.data.tls.listen, listeners.DATA_TLS),
+            take(settings.control.listen, listeners.CONTROL),
+        )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The server side of the TLS listener; None when it is off.
+
+    Raises:
+        ConfigurationError: no certificate, or one that does not load.
+    """
+    tls = settings.data.tls
+    if not tls.listen:
+        return None
+    if tls.cert_file is None or tls.key_file is None:
+        raise ConfigurationError(
+            Fault("data.tls", "a TLS listener needs data.tls.cert_file and data.tls.key_file")
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
+    except OSError as error:  # SSLError is one; its text names no content
+        raise ConfigurationError(
+            Fault(
+                "data.tls.cert_file", f"certificate or key cannot be used: {error.strerror or error.reason}"
+            )  # type: ignore[attr-defined]  # SSLError's
+        ) from None
+    return context
+
+
+class App:
+    """Everything that serves; made by :func:`opened`.
+
+    ``vault`` is None where no service and no key needs one. ``plane`` is the data plane.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        sockets: Sockets,
+        vault: Vault | None,
+        events: log.EventWriter,
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.sockets = sockets
+        self.vault = vault
+        self.metrics = Metrics(catalog.services, problems.CODES, get_args(Reason))
+        self.dialer = Dialer(
+            settings.egress.policy(listeners.dials(sockets.all)), time.monotonic, on_denied=self._denied
+        )
+        times = settings.timeouts
+        self.pool = Pool(
+            self.dialer,
+            UpstreamTimeouts(times.connect, times.first_byte, times.idle, times.total),
+            time.monotonic,
+            self.metrics.upstream,
+        )
+        self._declared: Mapping[str, KeyRecord] = assembly.declared_keys(settings)
+        self._connectors = self._connectors_of(settings, catalog)
+        self.plane = DataPlane(
+            catalog=catalog,
+            connectors=self._connectors,
+            pool=self.pool,
+            metrics=self.metrics,
+            events=events,
+            options=_options(settings),
+        )
+        self.server = DataServer(self.plane.answer, self.plane.refuse, _server_limits(settings))
+        self.control = web.AppRunner(
+            make_control_app(
+                ready=self.readiness, metrics=self.metrics, allowed_hosts=_control_hosts(settings)
+            ),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+        )
+        self._tls = tls_context(settings)
+        self._loops: list[asyncio.AbstractServer] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._checked_at = time.monotonic()
+        self._seen: object = None
+        self.keys_changed()
+        self._count_things(events)
+
+    def _connectors_of(self, settings: Settings, catalog: Catalog) -> Connectors:
+        return Connectors(
+            catalog,
+            assembly.sources_of(settings, catalog, self.dialer),
+            assembly.vault_source(self.vault, catalog),
+        )
+
+    def _count_things(self, events: log.EventWriter) -> None:
+        self.metrics.gauge("caller_connections", "Open connections from callers", lambda: self.server.callers)
+        self.metrics.gauge(
+            "upstream_open_connections", "Open connections to services", lambda: self.pool.open_connections
+        )
+        self.metrics.gauge("keys", "Proxy keys known", lambda: len(self.plane.keyring))
+        self.metrics.counter("log_events_dropped", "Request events not written", lambda: events.dropped)
+
+    def _denied(self, denied: Denied) -> None:
+        for _, reason in denied.addresses:
+            self.metrics.denied(reason)
+        log.event(
+            "address_denied",
+            level="warning",
+            host=denied.host,
+            port=denied.port,
+            addresses=[f"{address} ({reason})" for address, reason in denied.addresses],
+        )
+
+    # --- running ----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        self.pool.start()
+        self.server.start()
+        loop = asyncio.get_running_loop()
+        await self.control.setup()
+        for one in self.sockets.control:
+            await web.SockSite(self.control, one).start()
+        for one in self.sockets.data:
+            self._loops.append(await _serve(loop, self.server, one, None))
+        for one in self.sockets.tls:
+            self._loops.append(await _serve(loop, self.server, one, self._tls))
+        if self.vault is not None:
+            self._go(self._follow_vault(self.vault), "vault")
+            self._go(self._write_uses(self.vault), "key uses")
+            self._go(_prune_audit(self.vault), "audit")
+
+    def _go(self, work: object, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)  # type: ignore[arg-type]  # a coroutine
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.crash("background_task_failed", error, task=task.get_name())
+
+    async def drain(self, seconds: float) -> bool:
+        """Stop accepting and let requests in flight end; True when all did within ``seconds`` (R70)."""
+        self.plane.draining = True
+        for loop_server in self._loops:
+            loop_server.close()
+        return await self.server.drain(seconds)
+
+    async def close(self) -> None:
+        """End everything that is left. Uses of keys that were not written yet are written."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.control.cleanup()
+        await self.pool.close()
+        await self._connectors.close()
+        await self.dialer.aclose()
+        if self.vault is not None:
+            with contextlib.suppress(StoreError):
+                await self.vault.touch_keys(self._vault_uses())
+
+    def readiness(self) -> Readiness:
+        """Whether requests can be answered: not draining, and the vault was read within the last seconds (R153)."""
+        checks = {"data_plane": "draining" if self.plane.draining else "ok"}
+        if self.vault is not None:
+            late = time.monotonic() - self._checked_at > READY_S
+            checks["vault"] = "unreadable" if late else "ok"
+        return Readiness(all(state == "ok" for state in checks.values()), checks)
+
+    # --- keys and connections ---------------------------------------------------------------------------
+
+    async def _follow_vault(self, vault: Vault) -> None:
+        """Take in what other processes change; keys of a vault long unread are no longer taken."""
+        failing = False
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await vault.catch_up()
+            except (StoreError, StateError) as error:
+                if not failing:
+                    log.event("vault_unreadable", level="error", reason=str(error))
+                failing = True
+                if self._seen is not None and time.monotonic() - self._checked_at > STALE_S:
+                    self._seen = None
+                    self.plane.keyring = KeyRing(self._declared)
+                    log.event("vault_keys_suspended", level="error", after_s=STALE_S)
+                continue
+            if failing:
+                log.event("vault_readable_again")
+                failing = False
+            self._checked_at = time.monotonic()
+            if vault.snapshot is not self._seen:
+                self.keys_changed()
+
+    def keys_changed(self) -> None:
+        """Put the keys in force that the vault and the settings have now."""
+        stored = {} if self.vault is None else self.vault.keys()
+        self._seen = None if self.vault is None else self.vault.snapshot
+        self.plane.keyring = KeyRing({**stored, **self._declared})
+        for fault in self.plane.keyring.faults:
+            log.event("permit_ignored", level="warning", place=fault.place, reason=fault.message)
+
+    def _vault_uses(self) -> Mapping[str, float]:
+        return {key: when for key, when in key_uses(self.plane).items() if key not in self._declared}
+
+    async def _write_uses(self, vault: Vault) -> None:
+        """Note in batches when keys were last used; a store that fails costs only these notes."""
+        while True:
+            await asyncio.sleep(USE_WRITTEN_S)
+            with contextlib.suppress(StoreError):
+                await vault.touch_keys(self._vault_uses())
+
+    # --- reload -----------------------------------------------------------------------------------------
+
+    def reload(self, settings: Settings) -> tuple[str, ...]:
+        """Take over services, sources and keys of new settings: all or nothing, no connection drops (R160).
+
+        Returns:
+            the sections that have changed and count only after a restart.
+
+        Raises:
+            ConfigurationError: with every fault; all stays as it was then.
+        """
+        catalog = assembly.catalog_of(settings)
+        assembly.check_followed(settings)
+        assembly.check_names(settings, catalog)
+        declared = assembly.declared_keys(settings)
+        if self.vault is None and assembly.needs_vault(settings, catalog):
+            raise ConfigurationError(
+                Fault(
+                    "sources", "a service or key needs the vault now, which is opened only at start: restart"
+                )
+            )
+        connectors = self._connectors_of(settings, catalog)
+        retired, self._connectors = self._connectors, connectors
+        kept = {
+            one.name: getattr(self.settings, one.name)
+            for one in fields(Settings)
+            if one.name not in _RELOADED
+        }
+        waiting = tuple(name for name, value in kept.items() if getattr(settings, name) != value)
+        self.catalog, self._declared = catalog, declared
+        self.metrics.set_services(catalog.services)
+        self.plane.catalog, self.plane.connectors = catalog, connectors
+        self.keys_changed()
+        self._go(_retire(retired), "replaced sources")
+        return waiting
+
+
+async def _retire(connectors: Connectors) -> None:
+    try:
+        await asyncio.sleep(RETIRE_S)
+    finally:
+        await connectors.close()
+
+
+async def _prune_audit(vault: Vault) -> None:
+    while True:
+        with contextlib.suppress(StoreError):
+            await vault.prune_audit()
+        await asyncio.sleep(_DAY_S)
+
+
+async def _serve(
+    loop: asyncio.AbstractEventLoop,
+    factory: Callable[[], asyncio.BaseProtocol],
+    one: socket.socket,
+    context: ssl.SSLContext | None,
+) -> asyncio.AbstractServer:
+    if one.family == socket.AF_UNIX:
+        return await loop.create_unix_server(factory, sock=one, ssl=context, backlog=BACKLOG)
+    return await loop.create_server(factory, sock=one, ssl=context, backlog=BACKLOG)
+
+
+def _control_hosts(settings: Settings) -> tuple[str, ...]:
+    public = URL(settings.control.public_url).raw_host
+    return (*settings.control.allowed_hosts, *((public,) if public else ()))
+
+
+def _options(settings: Settings) -> DataPlaneOptions:
+    limits = settings.limits
+    return DataPlaneOptions(
+        limits=HeadLimits(limits.request_line, limits.header_bytes, limits.headers),
+        body_bytes=limits.body_bytes,
+        body_idle_s=settings.timeouts.body_idle,
+        upstream_per_service=limits.upstream_per_service,
+    )
+
+
+def _server_limits(settings: Settings) -> ServerLimits:
+    limits, times = settings.limits, settings.timeouts
+    return ServerLimits(
+        connections=limits.connections,
+        request_line=limits.request_line,
+        header_bytes=limits.header_bytes,
+        headers=limits.headers,
+        head_s=times.head,
+        body_idle_s=times.body_idle,
+        keep_alive_s=times.keep_alive,
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings, output: log.Output) -> AsyncIterator[App]:
+    """The app on bound sockets, not yet accepting; everything is let go at the end.
+
+    Raises:
+        ConfigurationError, StateError: what the operator has to change; nothing stays open then.
+    """
+    async with AsyncExitStack() as stack:
+        catalog = assembly.catalog_of(settings)
+        assembly.check_followed(settings)
+        assembly.check_names(settings, catalog)
+        for warning in catalog.warnings:
+            log.event("catalog_warning", level="warning", place=warning.place, reason=warning.message)
+        sockets = await stack.enter_async_context(bound(settings))
+        vault = None
+        if assembly.needs_vault(settings, catalog):
+            vault = await assembly.open_vault(settings, catalog)
+            stack.push_async_callback(vault.close)
+            for notice in vault.notices:
+                log.event("vault_notice", level="warning", notice=notice)
+        events = stack.enter_context(log.EventWriter(output))
+        app = App(settings, catalog, sockets, vault, events)
+        stack.push_async_callback(app.close)
+        yield app

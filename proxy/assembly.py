@@ -1,0 +1,285 @@
+"""The parts of the program, made from settings; shared by the server and the commands."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from proxy import keys
+from proxy.catalog.loader import load_catalog
+from proxy.catalog.model import Catalog, Service
+from proxy.connectors.masterkey import FILE_NAME as MASTER_KEY_NAME
+from proxy.connectors.masterkey import GivenKey, KeyCommand, KeyFile, MasterKeySource
+from proxy.connectors.model import Credential
+from proxy.connectors.sources import Source
+from proxy.connectors.sources.base44 import Base44Source
+from proxy.connectors.sources.command import CommandSource
+from proxy.connectors.sources.static import FileSource, StaticSource
+from proxy.connectors.sources.vault import VaultSource
+from proxy.connectors.vault import Vault
+from proxy.errors import ConfigurationError, Fault, NotConnected
+from proxy.forwarding.addresses import parse_address
+from proxy.forwarding.egress import Dialer
+from proxy.forwarding.permits import parse_permit
+from proxy.keys import KeyRecord
+from proxy.secret import Secret
+from proxy.settings import SecretSource, Settings, environment
+from proxy.token_session import session_connector
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The services in force.
+
+    Raises:
+        ConfigurationError: every fault of every file.
+    """
+    services, networks = settings.services, settings.egress.allow_addresses
+
+    def allow_http(host: str, _port: int) -> bool:
+        address = parse_address(host)
+        return address is not None and any(
+            address in network for network in networks if network.version == address.version
+        )
+
+    return load_catalog(
+        user_directory=services.directory,
+        enabled=services.enabled or None,
+        extra_hosts=services.extra_hosts,
+        allow_http=allow_http,
+    )
+
+
+def check_names(settings: Settings, catalog: Catalog) -> None:
+    """Faults between settings and catalog.
+
+    Raises:
+        ConfigurationError: a source or listener for a service that is not there.
+    """
+    wanted = {
+        **{f"sources.{name}": name for name in settings.sources},
+        **{f"listeners.{name}": name for name in settings.listeners},
+        **{f"keys.{name}.root": key.root for name, key in settings.keys.items() if key.root},
+    }
+    faults = [
+        Fault(place, f"there is no service {name!r} among those in force")
+        for place, name in wanted.items()
+        if catalog.get(name) is None
+    ]
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+def check_followed(settings: Settings) -> None:
+    """Refuse settings that this release knows but does not follow yet, rather than seem to obey them.
+
+    Raises:
+        ConfigurationError: one fault each.
+    """
+    given = {
+        "listeners": bool(settings.listeners),
+        "data.host_suffixes": bool(settings.data.host_suffixes),
+        "data.fallback": settings.data.fallback,
+        "egress.proxy": settings.egress.proxy is not None,
+        "storage.database_url": settings.storage.database_url is not None,
+    }
+    faults = [
+        Fault(name, "this release does not follow this setting yet: remove it")
+        for name in given
+        if given[name]
+    ]
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+# --- keys ---------------------------------------------------------------------------------------------
+
+
+def declared_keys(settings: Settings) -> Mapping[str, KeyRecord]:
+    """The keys of ``[keys.NAME]``, by id.
+
+    Raises:
+        ConfigurationError: a hash or key that cannot be read, a permit that makes no sense.
+    """
+    faults: list[Fault] = []
+    records: dict[str, KeyRecord] = {}
+    for name, key in settings.keys.items():
+        place = f"keys.{name}"
+        for permit in key.allow:
+            try:
+                parse_permit(permit)
+            except ValueError as error:
+                faults.append(Fault(f"{place}.allow", str(error)))
+        try:
+            digest = _digest_of(key.hash, f"{place}.hash")
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+            continue
+        key_id = f"declared:{name}"
+        records[key_id] = KeyRecord(key_id, name, digest, tuple(key.allow), root=key.root, declared=True)
+    if faults:
+        raise ConfigurationError(*faults)
+    return records
+
+
+def _digest_of(given: bytes | SecretSource | None, place: str) -> bytes:
+    if isinstance(given, bytes):
+        return given
+    if given is None:
+        raise ConfigurationError(Fault(place, "is missing"))
+    presented = given.read(environment(), place=place).reveal().encode()
+    if not keys.is_well_formed(presented):
+        raise ConfigurationError(Fault(place, f"{given} holds no proxy key: make one with 'keys generate'"))
+    return hashlib.sha256(presented).digest()
+
+
+# --- vault --------------------------------------------------------------------------------------------
+
+
+def needs_vault(settings: Settings, catalog: Catalog) -> bool:
+    """False when keys are declared and every service has a source of its own: then no disk is touched."""
+    if not settings.keys:
+        return True
+    return any(
+        settings.sources[type_id].kind == "vault" if type_id in settings.sources else True
+        for type_id in catalog.services
+    )
+
+
+def master_key_of(settings: Settings, *, may_create: bool = True) -> MasterKeySource:
+    """Where the master key comes from: the setting, or a file in the data folder.
+
+    Raises:
+        ConfigurationError: an environment variable that is named but not set.
+    """
+    given = settings.storage.master_key
+    if given is None:
+        return KeyFile(settings.storage.data_dir / MASTER_KEY_NAME, create=may_create)
+    if given.file is not None:
+        return KeyFile(given.file, create=False)
+    if given.command is not None:
+        return KeyCommand(given.command, dict(environment()))
+    return GivenKey(given.read(environment(), place="storage.master_key"))
+
+
+async def open_vault(settings: Settings, catalog: Catalog) -> Vault:
+    """Open or create the vault of the data folder.
+
+    Raises:
+        StateError: folder, file, schema or master key do not allow to go on.
+        ConfigurationError: settings that this release cannot follow.
+    """
+    folder = settings.storage.data_dir
+    may_create = True
+    if settings.storage.require_mount and settings.storage.master_key is None:
+        may_create = is_mounted(folder)
+    return await Vault.open(
+        folder, master_key_of(settings, may_create=may_create), catalog=catalog, clock=time.time
+    )
+
+
+def is_mounted(folder: Path) -> bool:
+    """True when the folder, or one above it other than the root, is where a file system is mounted."""
+    resolved = folder.resolve()
+    return any(path.is_mount() for path in (resolved, *resolved.parents) if path != Path(path.anchor))
+
+
+# --- sources ------------------------------------------------------------------------------------------
+
+
+class Unconnected:
+    """The source where there is none: nothing is connected."""
+
+    def ready(self, service: str, connection: str | None) -> Credential | None:  # noqa: ARG002  # nothing is there
+        """None."""
+        return None
+
+    async def obtain(self, service: str, connection: str | None) -> Credential:
+        """Never returns.
+
+        Raises:
+            NotConnected: always.
+        """
+        raise NotConnected(
+            f"no token source is configured for {service}", service=service, connection=connection
+        )
+
+    async def refused(self, credential: Credential) -> None:  # noqa: ARG002  # nothing is there
+        """None."""
+        return
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def sources_of(settings: Settings, catalog: Catalog, dialer: Dialer) -> Mapping[str, Source]:
+    """The sources of ``[sources.SERVICE]`` other than the vault, by type id.
+
+    Raises:
+        ConfigurationError: every value that cannot be used.
+    """
+    faults: list[Fault] = []
+    made: dict[str, Source] = {}
+    base44: Base44Source | None = None
+    for type_id, source in settings.sources.items():
+        service = catalog.get(type_id)
+        if service is None or source.kind == "vault":
+            continue
+        try:
+            if source.kind == "base44":
+                base44 = base44 or base44_of(settings, catalog, dialer)
+                made[type_id] = base44
+            else:
+                made[type_id] = _own_source(settings, service)
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return made
+
+
+def _own_source(settings: Settings, service: Service) -> Source:
+    given = settings.sources[service.type_id]
+    config = given.connection_config or None
+    if given.kind == "command":
+        return CommandSource(
+            service, given.command, environment=dict(environment()), clock=time.time, scheme=given.scheme
+        )
+    token = given.token
+    if token is None:
+        raise ConfigurationError(Fault(f"sources.{service.type_id}.token", "is missing"))
+    if token.file is not None:
+        return FileSource(service, token.file, clock=time.time, config=config, scheme=given.scheme)
+    value = token.read(environment(), place=f"sources.{service.type_id}.token")
+    return StaticSource(service, value, config=config, scheme=given.scheme)
+
+
+def base44_of(settings: Settings, catalog: Catalog, dialer: Dialer) -> Base44Source:
+    """The remote token endpoint of ``[base44]``.
+
+    Raises:
+        ConfigurationError: what is missing or malformed.
+    """
+    given = settings.base44
+    token = given.token
+    if given.app_id is None or token is None:
+        raise ConfigurationError(
+            Fault("base44", "a source of kind base44 needs base44.app_id and base44.token")
+        )
+
+    async def service_token() -> Secret:
+        return await asyncio.to_thread(token.read, environment(), place="base44.token")
+
+    return Base44Source(
+        catalog,
+        base=given.url,
+        clock=time.time,
+        app_id=given.app_id,
+        service_token=service_token,
+        make_connector=lambda: session_connector(dialer, given.url),
+    )
+
+
+def vault_source(vault: Vault | None, catalog: Catalog) -> Source:
+    """The source for services without one of their own."""
+    return Unconnected() if vault is None else VaultSource(vault, catalog=catalog, clock=time.time)

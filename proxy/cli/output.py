@@ -1,0 +1,57 @@
+"""What all commands print: one JSON document on standard output, or a table; notes go to standard error."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.log import escape
+
+
+def rfc3339(moment: float | None) -> str | None:
+    """Seconds since the epoch as RFC 3339 in UTC, None stays None."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def document(value: object) -> None:
+    """The command's whole answer for a program."""
+    json.dump(value, sys.stdout, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def line(text: str) -> None:
+    """A line of the command's answer for a person."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """What a person should know besides the answer."""
+    sys.stderr.write(text + "\n")
+
+
+def changed(folder: Path) -> None:
+    """Which vault was changed: every command that changes state says so."""
+    note(f"data folder: {folder}")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """Rows under headings; ``empty`` is said when there are none. Nothing in a value is taken for markup."""
+    if not rows:
+        line(empty)
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text("" if cell is None else escape(str(cell))) for cell in row))
+    Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False).print(shown)
+
+
+def pairs(values: Mapping[str, object]) -> str:
+    """``k=v`` joined, for a table's cell."""
+    return " ".join(f"{name}={value}" for name, value in values.items())

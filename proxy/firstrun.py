@@ -1,0 +1,54 @@
+"""The first start of a vault: one key that may do anything, shown once to whoever started us."""
+
+import sys
+import time
+from pathlib import Path
+
+from proxy import keys, log
+from proxy.app import App
+from proxy.instance import FIRST_RUN_NAME, write_private
+from proxy.keys import KeyRecord
+
+NAME = "first"
+
+
+async def make_first_key(app: App, folder: Path | None) -> None:
+    """Make a key where there is none at all, neither stored (revoked ones count) nor declared.
+
+    On a terminal it is shown there; otherwise it goes into ``first-run`` in the data folder (mode 0600), and only the
+    path is logged.
+
+    Raises:
+        StateError: the file cannot be written; no key was made then.
+    """
+    if app.vault is None or folder is None or len(app.plane.keyring) or await app.vault.audit(limit=1):
+        return
+    key_id, key = keys.generate()
+    base = base_url(app)
+    text = (
+        "A first proxy key, which may call every service:\n\n"
+        f"    {key.reveal()}\n\n"
+        "Connect an account and call it:\n\n"
+        "    connector-proxy connect github --access-token-stdin\n"
+        f'    curl -H "Authorization: Bearer {key.reveal()}" {base}/github/user\n\n'
+        "Make narrower keys with 'connector-proxy keys create', and revoke this one:\n\n"
+        f"    connector-proxy keys revoke {NAME}\n"
+    )
+    record = KeyRecord(key_id, NAME, keys.digest(key.reveal().encode()), ("*",), created_at=time.time())
+    if sys.stdout.isatty():
+        await app.vault.add_key(record, actor="first start")
+        sys.stdout.write("\n" + text + "\n")
+        sys.stdout.flush()
+    else:
+        path = folder / FIRST_RUN_NAME
+        write_private(path, text)
+        await app.vault.add_key(record, actor="first start")
+        log.event("first_key_written", path=str(path), key_id=key_id)
+    app.keys_changed()
+
+
+def base_url(app: App) -> str:
+    """Where callers on this machine reach the data plane; for texts that are read by people."""
+    addresses = app.sockets.addresses()["data"]
+    found = next((one for one in addresses if not one.startswith("unix:")), "127.0.0.1:8080")
+    return f"http://{found.replace('0.0.0.0', '127.0.0.1')}"

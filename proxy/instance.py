@@ -1,0 +1,108 @@
+"""The running server's marks in the data folder: its lock, where it listens, and what a first start has to tell.
+
+The kernel drops the lock when the process ends, however it ends, so no stale one is ever left.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from proxy.errors import StateError
+
+LOCK_NAME = "serve.lock"
+READY_NAME = "server.json"
+FIRST_RUN_NAME = "first-run"
+_PID_BYTES = 32
+
+
+class InstanceLock:
+    """The exclusive right to serve a data folder; a context manager.
+
+    Raises:
+        StateError: another process holds it (named by its pid), or the folder does not let us write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_NAME
+        self._handle: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            handle = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"the data folder {self._path.parent} cannot be written: {error.strerror}; "
+                "mend its owner and mode, or choose another one with --data-dir"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+        except BlockingIOError:
+            owner = os.pread(handle, _PID_BYTES, 0).decode("ascii", "replace").strip()
+            os.close(handle)
+            raise StateError(
+                f"the data folder {self._path.parent} is in use by the server with pid {owner or 'unknown'}: "
+                "stop that one, or choose another folder with --data-dir"
+            ) from None
+        except OSError as error:
+            os.close(handle)
+            raise StateError(f"{self._path} cannot be locked: {error.strerror}") from error
+        self._handle = handle
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Put a file readable by us alone in place, whole or not at all.
+
+    Raises:
+        StateError: the folder or disk does not let us.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StateError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def announce(folder: Path, bound: Mapping[str, object]) -> None:
+    """Write ``server.json``: from now on the addresses in it answer."""
+    write_private(folder / READY_NAME, json.dumps({"pid": os.getpid(), **bound}) + "\n")
+
+
+def withdraw(folder: Path) -> None:
+    """Remove ``server.json``."""
+    with contextlib.suppress(OSError):
+        (folder / READY_NAME).unlink(missing_ok=True)
+
+
+def running(folder: Path) -> Mapping[str, Any] | None:
+    """What the server of this data folder told about itself, or None when none is running."""
+    try:
+        told = json.loads((folder / READY_NAME).read_text(encoding="utf-8"))
+        os.kill(int(told["pid"]), 0)
+    except PermissionError:
+        return None  # another user's process
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return dict(told)

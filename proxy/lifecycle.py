@@ -1,0 +1,190 @@
+"""A server's life: what it refuses to start with, its signals, its end (R70, R159, R160)."""
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import uvloop
+
+from proxy import __version__, app, assembly, firstrun, log
+from proxy.connectors.folder import prepare_folder
+from proxy.errors import ConfigurationError, StateError
+from proxy.forwarding.server import require_c_parser
+from proxy.instance import InstanceLock, announce, withdraw
+from proxy.settings import Settings
+
+FORCED = 1
+_STOP = (signal.SIGTERM, signal.SIGINT)
+
+
+def require_environment(workers: int = 1) -> None:
+    """Refuse what the program must not run on.
+
+    Raises:
+        StateError: saying what to do.
+    """
+    if sys.flags.optimize:
+        raise StateError(
+            "Python runs with -O (or PYTHONOPTIMIZE), which takes checks out of the libraries: start without it"
+        )
+    try:
+        require_c_parser()
+    except RuntimeError as error:
+        raise StateError(str(error)) from error
+    if workers > 1:
+        raise StateError("--workers: this release serves from one process: leave the option out, or say 1")
+
+
+def raise_file_limit() -> None:
+    """As many open files as the system lets us have: every caller and every upstream connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            log.event("file_limit_not_raised", level="warning", soft=soft, reason=str(error))
+
+
+class Server:
+    """One run of ``serve``.
+
+    Args:
+        settings: of the start.
+        load: gives the settings anew, for SIGHUP.
+        output: the log's, as :func:`log.configure` gave it.
+        folder_given: the operator named the data folder, so it is used even where nothing must be stored.
+        on_ready: told once, with the running app.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Settings],
+        output: log.Output,
+        *,
+        folder_given: bool = False,
+        on_ready: Callable[[app.App], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._output = output
+        self._folder_given = folder_given
+        self._on_ready = on_ready
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until a signal; the exit status.
+
+        Raises:
+            ConfigurationError, StateError: it could not start.
+        """
+        os.umask(0o077)
+        raise_file_limit()
+        async with AsyncExitStack() as stack:
+            folder = self._folder(stack)
+            running = await stack.enter_async_context(app.opened(self._settings, self._output))
+            await firstrun.make_first_key(running, folder)
+            self._handle_signals(running)
+            await running.start()
+            if folder is not None:
+                stack.callback(withdraw, folder)
+                announce(folder, running.sockets.addresses())
+            self._tell_ready(running, folder)
+            self._on_ready(running)
+            await self._stop.wait()
+            return await self._drain(running)
+
+    def stop(self) -> None:
+        """Begin to end, as SIGTERM does."""
+        self._stop.set()
+
+    def _folder(self, stack: AsyncExitStack) -> Path | None:
+        """The data folder, made and locked; None where none is needed or it cannot be used and need not be."""
+        folder = self._settings.storage.data_dir
+        needed = assembly.needs_vault(self._settings, assembly.catalog_of(self._settings))
+        if not needed and not self._folder_given:
+            return None
+        try:
+            for notice in prepare_folder(folder):
+                log.event("data_folder_notice", level="warning", notice=notice)
+            stack.enter_context(InstanceLock(folder))
+        except StateError as error:
+            if needed:
+                raise
+            log.event("data_folder_unused", reason=str(error))
+            return None
+        return folder
+
+    def _tell_ready(self, running: app.App, folder: Path | None) -> None:
+        egress = self._settings.egress
+        if egress.connect_to:
+            log.event(
+                "egress_redirected",
+                level="warning",
+                connect_to={k: str(v) for k, v in egress.connect_to.items()},
+            )
+        if egress.ca_file is not None:
+            log.event("egress_extra_roots", level="warning", ca_file=str(egress.ca_file))
+        log.event(
+            "ready",
+            version=__version__,
+            pid=os.getpid(),
+            **running.sockets.addresses(),
+            services=len(running.catalog.services),
+            keys=len(running.plane.keyring),
+            data_folder=None if folder is None else str(folder),
+        )
+
+    # --- signals ----------------------------------------------------------------------------------------
+
+    def _handle_signals(self, running: app.App) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _STOP:
+            loop.add_signal_handler(number, self._asked_to_stop, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, running)
+
+    def _asked_to_stop(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.event("forced_stop", level="warning", signal=signal.Signals(number).name)
+            self._force()
+        log.event("stopping", signal=signal.Signals(number).name, drain_s=self._settings.data.drain_s)
+        self._stop.set()
+
+    def _force(self) -> NoReturn:
+        """A second signal: nothing is waited for. What is committed is safe, the lock goes with the process."""
+        withdraw(self._settings.storage.data_dir)
+        sys.stderr.flush()
+        os._exit(FORCED)
+
+    def _reload(self, running: app.App) -> None:
+        try:
+            waiting = running.reload(self._load())
+        except (ConfigurationError, StateError) as error:
+            log.event("reload_refused", level="error", reason=str(error))
+            return
+        log.event("reloaded", services=len(running.catalog.services), after_restart=list(waiting))
+
+    async def _drain(self, running: app.App) -> int:
+        clean = await running.drain(self._settings.data.drain_s)
+        if not clean:
+            log.event("drain_cut", level="warning", drain_s=self._settings.data.drain_s)
+        log.event("stopped", clean=clean)
+        return 0
+
+
+def run(settings: Settings, load: Callable[[], Settings], *, folder_given: bool, workers: int = 1) -> int:
+    """Serve in this process until a signal; the exit status.
+
+    Raises:
+        ConfigurationError, StateError: it could not start.
+    """
+    require_environment(workers)
+    output = log.configure(settings.log.format, settings.log.level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Server(settings, load, output, folder_given=folder_given).run())

@@ -1,0 +1,177 @@
+"""Sockets to listen on: bound before anything else starts, so that a taken port changes nothing."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.errors import StateError
+from proxy.forwarding.addresses import Dial
+from proxy.settings import Listen
+
+_UNIX_MODE = 0o660
+_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a group of addresses is for, and how an operator changes it."""
+
+    purpose: str
+    remedy: str
+
+
+DATA = Place("the data plane", "--port (data.listen)")
+DATA_TLS = Place("the TLS listener of the data plane", "--tls-port (data.tls.listen)")
+CONTROL = Place("the control plane", "--control-port (control.listen)")
+
+
+def bind(listens: Iterable[Listen], place: Place) -> tuple[socket.socket, ...]:
+    """Bound sockets, not listening yet; names such as ``localhost`` may give several.
+
+    ``[::1]`` beside ``127.0.0.1`` on the same port is left out on machines without IPv6, and follows the port that
+    the system chose for its sibling.
+
+    Raises:
+        StateError: an address is taken, not ours, or not allowed to us; nothing stays bound then.
+    """
+    bound: list[socket.socket] = []
+    wanted = tuple(listens)
+    try:
+        for listen in wanted:
+            if listen.path is not None:
+                bound.append(_bind_unix(listen.path, place))
+                continue
+            bound.extend(_bind_tcp(listen, place, bound, is_optional=_has_sibling(listen, wanted)))
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    return tuple(bound)
+
+
+def _has_sibling(listen: Listen, wanted: Iterable[Listen]) -> bool:
+    return listen.host == _LOOPBACK[1] and Listen(_LOOPBACK[0], listen.port) in wanted
+
+
+def _bind_tcp(
+    listen: Listen, place: Place, before: Iterable[socket.socket], *, is_optional: bool
+) -> list[socket.socket]:
+    port = listen.port
+    if is_optional and port == 0:
+        port = next((one.getsockname()[1] for one in before if one.family == socket.AF_INET), 0)
+    made: list[socket.socket] = []
+    try:
+        infos = socket.getaddrinfo(listen.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(infos):
+            made.append(_bind_one(socket.socket(family, kind, protocol), address))
+    except socket.gaierror as error:
+        raise StateError(
+            f"{listen} for {place.purpose} is no address of this machine: correct {place.remedy}"
+        ) from error
+    except OSError as error:
+        for one in made:
+            one.close()
+        if is_optional and error.errno in _NO_SUCH_ADDRESS:
+            return []
+        if is_optional and listen.port == 0 and port:
+            return _bind_tcp(listen, place, (), is_optional=True)
+        raise _refusal(listen, place, error) from error
+    return made
+
+
+def _bind_one(one: socket.socket, address: object) -> socket.socket:
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if one.family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.setblocking(False)
+        one.bind(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
+        one.listen(0)  # takes the port for good: binding alone lets another program bind it too; see start()
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _refusal(listen: Listen, place: Place, error: OSError) -> StateError:
+    if error.errno == errno.EADDRINUSE:
+        return StateError(
+            f"{listen} for {place.purpose} is in use by another program: "
+            f"stop that one, or choose another port with {place.remedy}"
+        )
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return StateError(
+            f"{listen} for {place.purpose} is only for root: choose a port from 1024 on with {place.remedy}, "
+            "or allow this one with 'setcap cap_net_bind_service=+ep' on the Python program"
+        )
+    return StateError(
+        f"{listen} for {place.purpose} cannot be used ({os.strerror(error.errno or 0)}): correct {place.remedy}"
+    )
+
+
+def _bind_unix(path: Path, place: Place) -> socket.socket:
+    """A unix socket for owner and group; one that nobody serves any more is replaced."""
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path, place)
+        one.setblocking(False)
+        one.bind(str(path))
+        path.chmod(_UNIX_MODE)
+    except OSError as error:
+        one.close()
+        raise _refusal(Listen(path=path), place, error) from error
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _remove_stale(path: Path, place: Place) -> None:
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise StateError(
+                f"{path} for {place.purpose} is there already and no socket: choose another path"
+            )
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise OSError(errno.EADDRINUSE, "a server answers there")
+
+
+def release(sockets: Iterable[socket.socket]) -> None:
+    """Close sockets and remove the files of unix ones."""
+    for one in sockets:
+        path = one.getsockname() if one.family == socket.AF_UNIX and one.fileno() >= 0 else None
+        one.close()
+        if path:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+
+
+def texts(sockets: Iterable[socket.socket]) -> list[str]:
+    """Addresses as bound: ``host:port``, ``[v6]:port`` or ``unix:/path``."""
+    return [str(_bound(one)) for one in sockets]
+
+
+def _bound(one: socket.socket) -> Listen:
+    name = one.getsockname()
+    return Listen(path=Path(name)) if one.family == socket.AF_UNIX else Listen(name[0], name[1])
+
+
+def dials(sockets: Iterable[socket.socket]) -> tuple[Dial, ...]:
+    """The TCP addresses, for the guard against calling ourselves."""
+    return tuple(
+        Dial(name[0], name[1])
+        for name in (one.getsockname() for one in sockets if one.family != socket.AF_UNIX)
+    )
