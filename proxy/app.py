@@ -101,11 +101,13 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
-    except OSError as error:  # SSLError is one; its text names no content
+    except ssl.SSLError as error:
         raise ConfigurationError(
-            Fault(
-                "data.tls.cert_file", f"certificate or key cannot be used: {error.strerror or error.reason}"
-            )  # type: ignore[attr-defined]  # SSLError's
+            Fault("data.tls.cert_file", f"certificate or key cannot be used: {error.reason}")
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            Fault("data.tls.cert_file", f"certificate or key cannot be read: {error.strerror}")
         ) from None
     return context
 

@@ -105,7 +105,7 @@ class Server:
         self._stop.set()
 
     def _folder(self, stack: AsyncExitStack) -> Path | None:
-        """The data folder, made and locked; None where none is needed or it cannot be used and need not be."""
+        """The data folder, made and locked; None where nothing has to be kept."""
         folder = self._settings.storage.data_dir
         needed = assembly.needs_vault(self._settings, assembly.catalog_of(self._settings))
         if not needed and not self._folder_given:
@@ -135,7 +135,7 @@ class Server:
             "ready",
             version=__version__,
             pid=os.getpid(),
-            **running.sockets.addresses(),
+            listening=dict(running.sockets.addresses()),
             services=len(running.catalog.services),
             keys=len(running.plane.keyring),
             data_folder=None if folder is None else str(folder),
@@ -157,7 +157,7 @@ class Server:
         self._stop.set()
 
     def _force(self) -> NoReturn:
-        """A second signal: nothing is waited for. What is committed is safe, the lock goes with the process."""
+        """A second signal: nothing is waited for. What is committed is safe, the lock goes with us."""
         withdraw(self._settings.storage.data_dir)
         sys.stderr.flush()
         os._exit(FORCED)

@@ -34,8 +34,8 @@ CONTROL = Place("the control plane", "--control-port (control.listen)")
 def bind(listens: Iterable[Listen], place: Place) -> tuple[socket.socket, ...]:
     """Bound sockets, not listening yet; names such as ``localhost`` may give several.
 
-    ``[::1]`` beside ``127.0.0.1`` on the same port is left out on machines without IPv6, and follows the port that
-    the system chose for its sibling.
+    ``[::1]`` beside ``127.0.0.1`` on the same port is left out on machines without IPv6, and follows the port
+    that the system chose for its sibling.
 
     Raises:
         StateError: an address is taken, not ours, or not allowed to us; nothing stays bound then.
@@ -111,7 +111,8 @@ def _refusal(listen: Listen, place: Place, error: OSError) -> StateError:
             "or allow this one with 'setcap cap_net_bind_service=+ep' on the Python program"
         )
     return StateError(
-        f"{listen} for {place.purpose} cannot be used ({os.strerror(error.errno or 0)}): correct {place.remedy}"
+        f"{listen} for {place.purpose} cannot be used ({os.strerror(error.errno or 0)}): "
+        f"correct {place.remedy}"
     )
 
 

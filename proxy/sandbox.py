@@ -1,4 +1,4 @@
-"""A service that exists only on this machine: what the demo forwards to. It answers with the request it received.
+"""A service that exists only on this machine: what the demo forwards to.
 
 It speaks real TLS with a certificate made on the spot, so that the demo takes the very way that calls to real
 services take: name, verification, pinned address, injected token.
@@ -6,7 +6,7 @@ services take: name, verification, pinned address, injected token.
 
 import datetime as dt
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def make_certificate(folder: Path) -> Path:
 
 
 class Sandbox:
-    """The service: answers 200 to its ``token`` and 401 to anything else, and tells ``on_request`` what it got.
+    """The service: answers 200 to its ``token``, else 401, and tells ``on_request`` what it got.
 
     Use :meth:`start` and :meth:`stop` on one loop; ``port`` is known in between.
     """
@@ -125,10 +125,6 @@ class Sandbox:
         self._on_request(Seen(request.method, request.raw_path, tuple(request.headers.items())))
         if request.headers.get("Authorization") != f"Bearer {self._token}":
             return web.json_response({"error": "invalid token"}, status=401)
-        return web.json_response(
-            _account(await request.text()) | {"you_called": f"{request.method} {request.raw_path}"}
-        )
-
-
-def _account(body: str) -> Mapping[str, object]:
-    return {"account": "Ada at Acme", "you_sent": body} if body else {"account": "Ada at Acme"}
+        answer = {"account": "Ada at Acme", "you_called": f"{request.method} {request.raw_path}"}
+        body = await request.text()
+        return web.json_response(answer | {"you_sent": body} if body else answer)

@@ -7,7 +7,7 @@ import typer
 
 from proxy import lifecycle
 from proxy.cli.session import ConfigOption, DataDirOption, settings_of
-from proxy.settings import default_data_dir, environment
+from proxy.settings import Settings, default_data_dir, environment
 
 
 def serve(
@@ -29,7 +29,7 @@ def serve(
     given = {"data.host": host, "data.port": port, "data.tls.port": tls_port, "control.port": control_port}
     overrides = {name: value for name, value in given.items() if value is not None}
 
-    def load() -> lifecycle.Settings:
+    def load() -> Settings:
         return settings_of(config, data_dir, overrides)
 
     settings = load()

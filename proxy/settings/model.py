@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from proxy.catalog.model import Scheme
 from proxy.forwarding.addresses import Dial, Network
 from proxy.forwarding.egress import EgressPolicy
 from proxy.secret import Secret
@@ -238,7 +239,7 @@ class Source:
     connection_config: Mapping[str, str] = setting(
         kinds.CONFIG, {}, "static: the connection's configuration.", example={"subdomain": "acme"}
     )
-    scheme: str | None = setting(
+    scheme: Scheme | None = setting(
         kinds.choice("bearer", "bot", "token", "raw", "basic", "header"),
         None,
         "How the token is sent, when not as the service's file says.",
