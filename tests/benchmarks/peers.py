@@ -74,7 +74,7 @@ class Subject:
 
 def example_body() -> str:
     """A JSON object of exactly one KiB."""
-    items = [{"id": f"evt_{n:06d}", "status": "confirmed", "title": "Weekly review"} for n in range(14)]
+    items = [{"id": f"evt_{n:06d}", "status": "confirmed", "title": "Weekly review"} for n in range(13)]
     record = {"object": "list", "items": items, "next": None, "pad": ""}
     record["pad"] = "x" * (BODY_BYTES - len(json.dumps(record)))
     return json.dumps(record)
