@@ -67,7 +67,7 @@ class Lab:
                 "plain": service_file(f"http://127.0.0.1:{self.plain.port}"),
                 **self._services,
             },
-            settings=self._settings,
+            settings={"egress": {"allow_addresses": ["127.0.0.1/32"]}, **(self._settings or {})},
             **self._options,
         )
 

@@ -156,6 +156,8 @@ class ProxyProcess(Process):
         settings: further tables of ``proxy.toml``; they win over the ones made here.
         allow: permits of the declared key.
         environment: further variables.
+        tokenless: services that get no static token.
+        port: of the data plane.
     """
 
     name = "connector-proxy"
@@ -170,9 +172,12 @@ class ProxyProcess(Process):
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         allow: tuple[str, ...] = ("*",),
         environment: Mapping[str, str] | None = None,
+        tokenless: tuple[str, ...] = (),
+        port: int = 0,
     ) -> None:
         super().__init__(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self._port = port
         self.data_dir = folder / "data"
         key_id, secret = keys.generate()
         self.key_id, self.key = key_id, secret.reveal()
@@ -200,7 +205,11 @@ class ProxyProcess(Process):
         self.config.write_text(toml(tables))
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("CONNECTOR_PROXY_")}
         self._environment.update(
-            {f"CONNECTOR_PROXY_TOKEN_{type_id.upper()}": TOKEN for type_id in services or {}}
+            {
+                f"CONNECTOR_PROXY_TOKEN_{type_id.upper()}": TOKEN
+                for type_id in services or {}
+                if type_id not in tokenless
+            }
         )
         self._environment.update({"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(environment or {})})
         self.control: Address = ("127.0.0.1", 0)
@@ -218,7 +227,9 @@ class ProxyProcess(Process):
             "--data-dir",
             str(self.data_dir),
         ]
-        told = self._start([*command, "--port", "0", "--control-port", "0"], self._environment, ready)
+        told = self._start(
+            [*command, "--port", str(self._port), "--control-port", "0"], self._environment, ready
+        )
         self.address = bound(told["data"])
         self.control = bound(told["control"])
         return self
