@@ -17,7 +17,6 @@ from proxy.errors import (
 )
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
-from proxy.forwarding.headers import to_wire
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.relay import Relay
 from proxy.forwarding.server import CallerConnection
@@ -31,7 +30,7 @@ END_OF_CHUNKS = b"0\r\n\r\n"
 
 @dataclass(slots=True)
 class Timeline:
-    """What the record needs to know of an exchange, filled in as it happens. Times: seconds of the handler's clock.
+    """What the record needs to know of an exchange, filled in as it happens; times in seconds of the clock.
 
     ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``: it was
     written to the caller.
@@ -49,7 +48,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """``bytes``: most a request body may have (0: no limit). ``idle_s``: seconds between two pieces (0: none)."""
+    """``bytes``: most a request body may have; ``idle_s``: seconds between two pieces of it; 0: no limit."""
 
     bytes: int = 0
     idle_s: float = 60.0
@@ -58,7 +57,7 @@ class BodyLimits:
 class Exchange:
     """Sends one request and waits for its head; then relays, or is dropped.
 
-    Use as ``await exchange.send(...)`` and then exactly one of ``await exchange.relay(...)`` and ``exchange.drop()``.
+    ``await exchange.send(...)``, then exactly one of ``await exchange.relay(...)`` and ``exchange.drop()``.
     """
 
     __slots__ = (
@@ -79,6 +78,7 @@ class Exchange:
         head: Head,
         payload: StreamReader,
         caller: CallerConnection,
+        *,
         limits: BodyLimits,
         timeline: Timeline,
         clock: Callable[[], float],
@@ -97,7 +97,8 @@ class Exchange:
         """Send the request (its body streams) and wait for the head of the final answer.
 
         Args:
-            origin: where to; outgoing: the whole head as bytes.
+            origin: where to.
+            outgoing: the whole head as bytes.
 
         Raises:
             UpstreamError: what the service did; CallerError: what the caller's body did.
@@ -241,7 +242,7 @@ def _head_bytes(
     """The head for the caller, in the caller's version."""
     lines = [
         b"HTTP/1.%d %d %b\r\n" % (0 if head.http10 else 1, answer.status, answer.reason),
-        to_wire(answer.fields),
+        answer.lines,
     ]
     if chunked:
         if trailers:

@@ -1,13 +1,25 @@
-"""Framing of upstream answers (RFC 9112 §6, §7): one reading or none. Pure.
+"""The head of an upstream answer: one reading or none (RFC 9112 §6, §7), filtered for the caller. Pure.
 
-llhttp tokenizes; what the tokens mean is decided here, so that no leniency of a parser can become ours.
+llhttp tokenizes; what the tokens mean is decided here, so that no leniency of a parser can become ours. What
+depends only on the names of an answer's fields is worked out once for each list of names and kept as a plan:
+services send the same names over and over.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from proxy.errors import UpstreamProtocol
-from proxy.forwarding.headers import CONTROLS, HOP_BY_HOP, NEVER_SENT, Field, response_fields
+from proxy.forwarding.headers import (
+    CONTROLS,
+    HOP_BY_HOP,
+    MARKER_PREFIXES,
+    NEVER_RETURNED,
+    NEVER_SENT,
+    VIA,
+    Field,
+    lower_name,
+    tokens,
+)
 
 BodyKind = Literal["none", "length", "chunked", "eof"]
 
@@ -19,77 +31,172 @@ _NO_CONTENT, _NOT_MODIFIED = 204, 304
 _NEVER_TRAILERS = (
     HOP_BY_HOP | NEVER_SENT | {b"content-encoding", b"content-type", b"content-range", b"location"}
 )
+_PLANS_KEPT, _PLAN_NAMES, _PLAN_BYTES = 1024, 64, 4096  # services choose the names, so memory is bounded
+_NOTHING: frozenset[bytes] = frozenset()
+_USUAL_OPTIONS = {name: frozenset({name.lower()}) for name in (b"keep-alive", b"Keep-Alive", b"close")}
+_NOT_NAMES = frozenset({b"close", b"keep-alive"})
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(NamedTuple):
     """The head of a final answer: checked, filtered for the caller, with its framing decided.
 
-    ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length that a HEAD or 304
-    answer announces (None: it announces none). ``reusable``: another request may follow on the connection.
-    ``trailers``: lower-case names of announced trailer fields that may be passed on.
+    ``lines``: the fields that pass, as bytes, in order, repeated ones repeated, ``Via`` of ours last; framing is
+    not among them. ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length that a
+    HEAD or 304 answer announces (None: it announces none). ``reusable``: another request may follow on the
+    connection. ``trailers``: lower-case names of announced trailer fields that may be passed on.
     """
 
     status: int
     reason: bytes
-    fields: list[Field]
+    lines: bytes
     body: BodyKind
     length: int | None
     reusable: bool
     trailers: frozenset[bytes]
 
 
+class _Plan(NamedTuple):
+    """What a list of field names means. Numbers are places in the list."""
+
+    template: bytes
+    passing: tuple[int, ...]
+    content_length: tuple[int, ...]
+    transfer_encoding: tuple[int, ...]
+    connection: tuple[int, ...]
+    trailer: tuple[int, ...]
+
+
+_PLANS: dict[tuple[bytes, ...], _Plan] = {}
+
+
 def answer_head(
-    *, version: str, status: int, reason: bytes, fields: list[Field], method: bytes
+    *,
+    version: str,
+    status: int,
+    reason: bytes,
+    names: Sequence[bytes],
+    values: Sequence[bytes],
+    method: bytes,
 ) -> AnswerHead:
-    """Decide the framing of a final answer to ``method``.
+    """Check, filter and frame a final answer to ``method`` (R28, R29, R38, R44, R47, R49, R55).
+
+    Args:
+        version: ``1.1`` or ``1.0``; anything else is refused.
+        status: 200-599; reason: the reason phrase, dropped if it holds control characters.
+        names: of the fields, as sent; values: of the fields, at the same places.
+        method: of the request that is answered.
 
     Raises:
-        UpstreamProtocol: an unknown version or status, or framing with two readings (R47, R49, R55).
+        UpstreamProtocol: an unknown version or status, a malformed field, or framing with two readings.
     """
-    if version not in {"1.1", "1.0"}:
+    if version != "1.1" and version != "1.0":  # noqa: PLR1714  # a set lookup costs more
         raise UpstreamProtocol("the service answered with another protocol than HTTP/1")
     if not _MIN_FINAL <= status <= _MAX_STATUS:
         raise UpstreamProtocol("the service answered with a status outside 200-599")
-    answer = response_fields(fields)
-    length = _length(answer.content_length)
-    chunked = _chunked(answer.transfer_encoding, version)
+    key = tuple(names)
+    plan = _PLANS.get(key) or _plan(key)
+    check_values(values)
+    options = _options(plan.connection, values) if plan.connection else _NOTHING
+    if options - _NOT_NAMES:
+        plan = _plan(key, dropped=options)
+    lines = plan.template % tuple([values[place] for place in plan.passing])
+    length = _length(plan.content_length, values) if plan.content_length else None
+    chunked = bool(plan.transfer_encoding) and _chunked(plan.transfer_encoding, values, version)
     if chunked and length is not None:
         raise UpstreamProtocol("the service's answer has both Content-Length and Transfer-Encoding")
     if len(reason.translate(None, CONTROLS)) != len(reason):
         reason = b""
-    body: BodyKind = "eof"
-    if method == b"HEAD" or status in {_NO_CONTENT, _NOT_MODIFIED}:
-        body, length = "none", None if status == _NO_CONTENT else length
-    elif chunked:
-        body = "chunked"
-    elif length is not None:
-        body = "length"
-    keeps = not answer.closes and (version == "1.1" or answer.keeps)
-    trailers = answer.trailer - _NEVER_TRAILERS
-    return AnswerHead(status, reason, answer.fields, body, length, keeps and body != "eof", trailers)
+    body: BodyKind = "chunked" if chunked else "length" if length is not None else "eof"
+    if method == b"HEAD" or status == _NO_CONTENT or status == _NOT_MODIFIED:  # noqa: PLR1714  # as above
+        body = "none"
+        length = None if status == _NO_CONTENT else length
+    keeps = b"close" not in options and (version == "1.1" or b"keep-alive" in options) and body != "eof"
+    trailers = _options(plan.trailer, values) - _NEVER_TRAILERS if plan.trailer else _NOTHING
+    return AnswerHead(status, reason, lines, body, length, keeps, trailers)
 
 
-def _length(values: tuple[bytes, ...]) -> int | None:
-    if not values:
-        return None
-    if len(values) > 1:
+def check_values(values: Sequence[bytes]) -> None:
+    """Refuse field values with control characters (RFC 9110 §5.5).
+
+    Raises:
+        UpstreamProtocol: one of them has some.
+    """
+    joined = b"".join(values)
+    if len(joined.translate(None, CONTROLS)) != len(joined):
+        raise UpstreamProtocol("the service's answer has control characters in a header field")
+
+
+def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Plan:
+    try:
+        lower = [lower_name(name) for name in names]
+    except ValueError:
+        raise UpstreamProtocol("the service's answer has a malformed header name") from None
+    passing = tuple(
+        place
+        for place, name in enumerate(lower)
+        if name not in NEVER_RETURNED and name not in dropped and not name.startswith(MARKER_PREFIXES)
+    )
+    template = b"".join([names[place].replace(b"%", b"%%") + b": %b\r\n" for place in passing])
+    via = b"%b: %b\r\n" % VIA
+
+    def places(wanted: bytes) -> tuple[int, ...]:
+        return tuple(place for place, name in enumerate(lower) if name == wanted)
+
+    plan = _Plan(
+        template + via,
+        passing,
+        places(b"content-length"),
+        places(b"transfer-encoding"),
+        places(b"connection"),
+        places(b"trailer"),
+    )
+    if not dropped and len(names) <= _PLAN_NAMES and sum(map(len, names)) <= _PLAN_BYTES:
+        if len(_PLANS) >= _PLANS_KEPT:
+            _PLANS.clear()
+        _PLANS[names] = plan
+    return plan
+
+
+def _options(places: tuple[int, ...], values: Sequence[bytes]) -> frozenset[bytes]:
+    usual = _USUAL_OPTIONS.get(values[places[0]])
+    if usual is not None and len(places) == 1:
+        return usual
+    try:
+        return tokens([values[place] for place in places])
+    except ValueError:
+        raise UpstreamProtocol("the service's answer has a malformed header field") from None
+
+
+def _length(places: tuple[int, ...], values: Sequence[bytes]) -> int:
+    if len(places) > 1:
         raise UpstreamProtocol("the service's answer has more than one Content-Length")
-    value = values[0]
+    value = values[places[0]]
     if not value or value.translate(None, _DIGITS) or len(value) > _MAX_LENGTH_DIGITS:
         raise UpstreamProtocol("the service's answer has a malformed Content-Length")
     return int(value)
 
 
-def _chunked(values: tuple[bytes, ...], version: str) -> bool:
-    if not values:
-        return False
-    if len(values) > 1 or values[0].lower() != b"chunked" or version != "1.1":
+def _chunked(places: tuple[int, ...], values: Sequence[bytes], version: str) -> bool:
+    if len(places) > 1 or values[places[0]].lower() != b"chunked" or version != "1.1":
         raise UpstreamProtocol("the service's answer has a Transfer-Encoding other than chunked")
     return True
 
 
-def trailer_lines(fields: list[Field], wanted: frozenset[bytes]) -> bytes:
+def check_trailers(fields: Sequence[Field]) -> None:
+    """Refuse trailer fields that are not tokens and field-values (RFC 9110 §5.1, §5.5).
+
+    Raises:
+        UpstreamProtocol: saying which of both.
+    """
+    try:
+        for name, _ in fields:
+            lower_name(name)
+    except ValueError:
+        raise UpstreamProtocol("the service's answer has a malformed trailer name") from None
+    check_values([value for _, value in fields])
+
+
+def trailer_lines(fields: Sequence[Field], wanted: frozenset[bytes]) -> bytes:
     """The trailer fields that may be passed on, as bytes: announced, asked for, and harmless (R54)."""
     if not wanted:
         return b""

@@ -1,14 +1,14 @@
 """The data path: one coroutine that reads as its own table of contents.
 
-gate -> parse target -> find key -> authenticate -> match service, host, path -> permit -> connection -> credential
--> rewrite -> forward -> relay -> record. The only module that knows both ``forwarding`` and ``connectors``.
+gate -> parse target -> find key -> authenticate -> match service, host, path -> permit -> connection
+-> credential -> rewrite -> forward -> relay -> record. The only module that knows both ``forwarding`` and ``connectors``.
 """
 
 import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
@@ -52,13 +52,13 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DataPlaneOptions:
-    """``body_bytes``: limit of a request body (0: none). ``body_idle_s``: seconds between two pieces of it.
+    """``body_bytes``: limit of a request body (0: none). ``body_idle_s``: seconds between its pieces.
 
     ``upstream_per_service``: requests to one service at once. ``connect_base_url``: where a person connects an
     account, None when nothing is served there.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     body_bytes: int = 0
     body_idle_s: float = 60.0
     upstream_per_service: int = 256
@@ -208,7 +208,9 @@ class DataPlane:
     ) -> None:
         """Send the request with the account's token and relay the answer."""
         head, route, credential = admitted.head, admitted.route, admitted.credential
-        exchange = Exchange(self._pool, head, payload, caller, self._body_limits, timeline, self._clock)
+        exchange = Exchange(
+            self._pool, head, payload, caller, limits=self._body_limits, timeline=timeline, clock=self._clock
+        )
         try:
             answer = await self._send(exchange, admitted, credential)
             if answer.status == _UNAUTHORIZED and head.body == "none":

@@ -1,7 +1,7 @@
 """Upstream connections that wait for the next request, and the timeouts of those at work.
 
-The pool key is scheme, host (= SNI), port and the pinned address (R67): a connection made to one address under
-one name is never used for another.
+The pool key is scheme, host (= SNI), port and the pinned address (R67): a connection made to one address
+under one name is never used for another.
 """
 
 import asyncio

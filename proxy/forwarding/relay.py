@@ -1,4 +1,4 @@
-"""From the service to the caller: one body, re-framed, never buffered whole, truncated visibly if it breaks."""
+"""From the service to the caller: one body, re-framed, never held whole, truncated visibly if it breaks."""
 
 import asyncio
 

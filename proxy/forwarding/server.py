@@ -1,7 +1,7 @@
 """The caller's side: aiohttp's low-level server and C parser, with our own loop, timers and error answers.
 
 aiohttp's own loop is replaced because it answers errors with the bad line in them, sends 100 Continue before
-authentication, keeps working for callers that have left, and makes objects per request that a proxy has no use for.
+authentication, keeps working for callers that have left, and makes objects that a proxy has no use for.
 What is used of its ``RequestHandler`` is pinned by ``tests/unit/test_aiohttp_surface.py``.
 """
 

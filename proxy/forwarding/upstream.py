@@ -1,7 +1,8 @@
 """One connection to a service: our HTTP/1.1 client protocol, one exchange at a time.
 
-llhttp (httptools) cuts the bytes into tokens; framing, truncation and reuse are decided here and in ``framing``.
-``ClientSession`` is not used on the data path: it re-sends requests by itself, drops header bytes and costs 4-5x.
+llhttp (httptools) cuts the bytes into tokens; framing, truncation and reuse are decided here and in
+``framing``. ``ClientSession`` is not used on the data path: it re-sends requests by itself, drops header bytes
+and costs four to five times as much.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ from typing import Protocol
 import httptools
 
 from proxy.errors import RequestError, UpstreamProtocol, UpstreamUnreachable
-from proxy.forwarding.framing import AnswerHead, answer_head
-from proxy.forwarding.headers import Field, response_fields
+from proxy.forwarding.framing import AnswerHead, answer_head, check_trailers
+from proxy.forwarding.headers import Field
 
 MAX_HEAD_BYTES = 262_144  # twice what the largest known services send; requirement is 64 KiB and 200 fields
 MAX_FIELDS = 1_000
@@ -44,11 +45,11 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_extra",
         "_fault",
-        "_fields",
         "_head_bytes",
         "_interim",
         "_lost",
         "_method",
+        "_names",
         "_on_lost",
         "_parser",
         "_parts",
@@ -59,6 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_sink",
         "_time",
         "_trailers",
+        "_values",
         "_waiter",
         "_write_waiter",
         "address",
@@ -67,8 +69,8 @@ class UpstreamConnection(asyncio.Protocol):
         "eof_seen",
         "head",
         "idle_since",
-        "last_activity",
         "lane",
+        "last_activity",
         "started",
         "transport",
         "uploading",
@@ -99,7 +101,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.eof_seen = False
         self.uploading = False
         self._fault: RequestError | None = None
-        self._fields: list[Field] = []
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
         self._trailers: list[Field] = []
         self._reason = b""
         self._interim = 0
@@ -351,7 +354,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.complete:
             self._extra = True
         else:
-            self._fields = []
+            self._names = []
+            self._values = []
             self._reason = b""
 
     def on_status(self, reason: bytes) -> None:
@@ -363,10 +367,13 @@ class UpstreamConnection(asyncio.Protocol):
         """One field of the head, or of the trailer section."""
         if self.complete:
             return
-        target = self._fields if self.head is None else self._trailers
-        target.append((name, value))
-        if len(target) > MAX_FIELDS:
-            self._fault = self._fault or UpstreamProtocol("the service's answer has too many header fields")
+        if self.head is None:
+            self._names.append(name)
+            self._values.append(value)
+        else:
+            self._trailers.append((name, value))
+            if len(self._trailers) > MAX_FIELDS:
+                self._fault = UpstreamProtocol("the service's answer has too many trailer fields")
 
     def on_headers_complete(self) -> None:
         """The head is whole: interim answers are dropped (R49), the final one is checked and kept."""
@@ -381,11 +388,14 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fault = UpstreamProtocol("the service sent too many interim answers")
             return
         try:
+            if len(self._names) > MAX_FIELDS:
+                raise UpstreamProtocol("the service's answer has too many header fields")  # noqa: TRY301
             self.head = answer_head(
                 version=self._parser.get_http_version(),
                 status=status,
                 reason=self._reason,
-                fields=self._fields,
+                names=self._names,
+                values=self._values,
                 method=self._method,
             )
         except UpstreamProtocol as error:
@@ -406,9 +416,10 @@ class UpstreamConnection(asyncio.Protocol):
         """A message has ended: an interim one, or the final one."""
         if self.complete or self.head is None:
             return
-        try:
-            response_fields(self._trailers)  # names and values are as they must be
-        except UpstreamProtocol as error:
-            self._fault = self._fault or error
-            return
+        if self._trailers:
+            try:
+                check_trailers(self._trailers)
+            except UpstreamProtocol as error:
+                self._fault = self._fault or error
+                return
         self.complete = True
