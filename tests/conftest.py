@@ -27,18 +27,11 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A coroutine test needs the runner even when it does not name it."""
-    if inspect.iscoroutinefunction(metafunc.function) and "runner" not in metafunc.fixturenames:
-        metafunc.fixturenames.append("runner")
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Runs a coroutine test on the session's loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.function):
         return None
-    loop = pyfuncitem.funcargs["runner"]
+    loop = pyfuncitem._request.getfixturevalue("runner")
     assert isinstance(loop, asyncio.Runner)
     names = pyfuncitem._fixtureinfo.argnames
     loop.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))

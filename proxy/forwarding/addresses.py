@@ -96,6 +96,11 @@ _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _MAX_PORT = 65535
 
 
+def hostport(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Dial(NamedTuple):
     """Where a connection is opened: a literal IP address and a port. Nothing is looked up any more."""
 
@@ -103,7 +108,7 @@ class Dial(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+        return hostport(self.ip, self.port)
 
 
 def parse_address(text: str) -> Address | None:

@@ -20,6 +20,7 @@ from proxy.forwarding.addresses import (
     Reason,
     classify,
     embedded,
+    hostport,
     is_odd_ipv4,
     is_own_interface,
     parse_address,
@@ -214,7 +215,7 @@ class Dialer:
 
     async def _judge(self, origin: Origin) -> _Lookup:
         texts: Sequence[str]
-        fixed = self.policy.connect_to.get(_hostport(origin))
+        fixed = self.policy.connect_to.get(hostport(origin.host, origin.port))
         literal = parse_address(origin.host)
         if fixed is not None:
             texts = (fixed.ip,)
@@ -257,10 +258,6 @@ class Dialer:
     def _refused(self, origin: Origin, skipped: tuple[tuple[str, str], ...]) -> _Lookup:
         self._on_denied(Denied(origin.host, origin.port, skipped))
         return _Lookup((), AddressRefused, self._clock() + FAILURE_TTL_S)
-
-
-def _hostport(origin: Origin) -> str:
-    return f"[{origin.host}]:{origin.port}" if ":" in origin.host else f"{origin.host}:{origin.port}"
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
