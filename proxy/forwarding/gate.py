@@ -70,7 +70,8 @@ SINGLETONS = frozenset(
 
 # RFC 3986 §3.2.2: reg-name without percent-encoding (no DNS name needs it), IPv4, or bracketed IPv6; then a
 # port.
-_REG_NAME = re.compile(rb"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+(?::[0-9]{1,5})?")
+_LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_REG_NAME = re.compile(rb"%b(?:\.%b)*\.?(?::[0-9]{1,5})?" % (_LABEL, _LABEL))
 _IPV6 = re.compile(rb"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
 _HOST_MAX = 261  # 255 bytes of name and a port
 _PORT_MAX = 65535

@@ -78,7 +78,7 @@ MARKER_PREFIXES = (b"connector-proxy", b"x-connector-proxy")
 # it.
 ABOUT_THE_ORIGIN = frozenset({b"alt-svc", b"strict-transport-security"})
 
-_NEVER_RETURNED = HOP_BY_HOP | MARKERS | ABOUT_THE_ORIGIN | {b"content-length"}
+NEVER_RETURNED = HOP_BY_HOP | MARKERS | ABOUT_THE_ORIGIN | {b"content-length"}
 
 _OPTIONS = frozenset({b"close", b"keep-alive"})
 
@@ -155,7 +155,7 @@ def tokens(values: Iterable[bytes]) -> frozenset[bytes]:
 def _held_back(name: bytes) -> bytes:
     """The lower-case name when such a field of an answer does not simply pass, else nothing."""
     lower = lower_name(name)
-    return lower if lower in _NEVER_RETURNED or lower.startswith(MARKER_PREFIXES) else b""
+    return lower if lower in NEVER_RETURNED or lower.startswith(MARKER_PREFIXES) else b""
 
 
 _HELD_BACK = Memo(_held_back)

@@ -16,10 +16,12 @@ from proxy.forwarding.gate import Head, HeadField
 from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, Memo, fold
 from proxy.forwarding.keys import Presented, query_pairs
 from proxy.forwarding.routing import Route
+from proxy.keys import PREFIX
 from proxy.secret import Secret
 
 _PREFIXES = {"bearer": b"Bearer ", "bot": b"Bot ", "token": b"token ", "raw": b"", "header": b""}
 _NO_SPACE = frozenset({"bearer", "bot", "token", "header"})
+_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
 _WITH_TOKEN = frozenset({"add"})
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
@@ -133,12 +135,34 @@ def request_head(head: Head, route: Route, injection: Injection, presented: Pres
     if key in out:
         out = _compose(head, route, injection, without=key)
     # The last gate: whatever the steps above overlooked does not leave.
-    if key in out or (b"%" in out and key in unquote_to_bytes(out)):
+    if key in out or (b"%" in out and key in unquote_to_bytes(out)) or _holds_base64(out, key):
         raise BadRequest(
             "the proxy key stands in a place from which it cannot be removed",
             service=injection.service.type_id,
         )
     return out
+
+
+def _base64_cores(text: bytes) -> tuple[bytes, ...]:
+    """What ``text`` looks like inside of longer base64: one form for each of the three places it can begin at."""
+    return tuple(
+        binascii.b2a_base64(b"\0" * shift + text, newline=False)[
+            -(-shift * 8 // 6) : (shift + len(text)) * 8 // 6
+        ]
+        for shift in range(3)
+    )
+
+
+_BASE64_PREFIXES = _base64_cores(PREFIX.encode())
+
+
+def _holds_base64(out: bytes, key: bytes) -> bool:
+    """True when the head has the key in base64: clients wrap it so for Basic, in fields of any name."""
+    first, second, third = _BASE64_PREFIXES
+    if first not in out and second not in out and third not in out:
+        return False
+    standard = out.translate(_STANDARD_BASE64)
+    return any(core in standard for core in _base64_cores(key))
 
 
 def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) -> bytes:

@@ -88,10 +88,11 @@ def rooted_target(raw: bytes, service_id: str, known: Container[str] = ()) -> Ta
     Raises:
         AmbiguousTarget, BadRequest: as :func:`parse_target`.
     """
-    target = parse_target(raw)
-    if target.service == service_id or target.service in known:
-        return target
     path, mark, query = raw.partition(b"?")
+    name = path[1:].partition(b"/")[0].partition(b"@")[0].removesuffix(_PORT).decode("ascii")
+    if name == service_id or name in known:
+        return parse_target(raw)
+    refuse_dot_segments(path)
     host, rest = _host_segment(path)
     return Target(service_id, None, host, rest, query if mark else None)
 
