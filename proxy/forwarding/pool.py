@@ -15,11 +15,10 @@ from proxy.catalog.origin import Origin
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTls, UpstreamUnreachable
 from proxy.forwarding.addresses import Dial
 from proxy.forwarding.egress import Dialer
-from proxy.forwarding.upstream import UpstreamConnection
+from proxy.forwarding.upstream import LaneKey, UpstreamConnection
 
 IDLE_S = 30.0  # below the 60 s and more that services keep idle connections
 SWEEP_S = 0.25
-LaneKey = tuple[str, str, int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,9 @@ class Pool:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         for connection in list(self._open):
             connection.abort()
-        while self._open:
+        for _ in range(100):  # each needs one turn of the loop to be told
+            if not self._open:
+                return
             await asyncio.sleep(0)
 
     async def _sweep_forever(self) -> None:
@@ -174,8 +175,7 @@ class Pool:
                 if now - connection.idle_since > IDLE_S:
                     connection.abort()
                 continue
-            waiting = connection.head is None and not connection.uploading
-            quiet = limits.first_byte if waiting else limits.idle
+            quiet = limits.first_byte if connection.waiting else limits.idle
             too_quiet = quiet and now - connection.last_activity > quiet
             too_long = limits.total and now - connection.started > limits.total
             if too_quiet or too_long:

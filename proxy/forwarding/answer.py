@@ -1,0 +1,173 @@
+"""Reads one upstream answer after another from bytes, without a socket (sans-I/O).
+
+llhttp (httptools) cuts the bytes into tokens; framing, truncation and what may follow are decided here and in
+``framing``.
+"""
+
+import httptools
+
+from proxy.errors import RequestError, UpstreamProtocol
+from proxy.forwarding.framing import AnswerHead, answer_head, check_trailers
+from proxy.forwarding.headers import Field
+
+MAX_HEAD_BYTES = 262_144  # the largest known services stay below half; R52 asks for 64 KiB and 200 fields
+MAX_FIELDS = 1_000
+MAX_INTERIM = 16  # 1xx answers before the final one
+_FIRST_INTERIM, _FIRST_FINAL = 100, 200
+_SWITCHING = 101
+
+
+class AnswerReader:
+    """The reading side of one connection.
+
+    ``head``: of the final answer, once it is whole. ``complete``: the answer is whole. ``fault``: it will never be.
+    ``extra``: bytes came that belong to no answer asked for. ``size``: body bytes waiting to be taken.
+    """
+
+    __slots__ = (
+        "_head_bytes",
+        "_interim",
+        "_method",
+        "_names",
+        "_parser",
+        "_parts",
+        "_reason",
+        "_values",
+        "complete",
+        "extra",
+        "fault",
+        "head",
+        "size",
+        "trailers",
+    )
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.begin(b"")
+
+    def begin(self, method: bytes) -> None:
+        """Get ready for the answer to a request with ``method``."""
+        self._method = method
+        self._head_bytes = 0
+        self._interim = 0
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
+        self._reason = b""
+        self._parts: list[bytes] = []
+        self.size = 0
+        self.head: AnswerHead | None = None
+        self.complete = False
+        self.extra = False
+        self.fault: RequestError | None = None
+        self.trailers: list[Field] = []
+
+    def feed(self, data: bytes) -> None:
+        """Read some bytes; look at the attributes afterwards. After ``complete`` any byte is ``extra``."""
+        if self.complete:
+            self.extra = True
+            return
+        waiting_for_head = self.head is None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._spoil("the service switched protocols without being asked")
+        except httptools.HttpParserError:
+            self._spoil("the service's answer is not well-formed HTTP/1.1")
+        if waiting_for_head and self.head is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._spoil("the head of the service's answer is too large")
+
+    def feed_eof(self) -> None:
+        """The service ended the connection in order: that ends a body which has no other end."""
+        if self.head is not None and self.head.body == "eof" and self.fault is None:
+            self.complete = True
+
+    def take(self) -> bytes:
+        """The body bytes read since the last call."""
+        parts, self._parts, self.size = self._parts, [], 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def finish(self) -> None:
+        """The exchange is over: llhttp may still wait for the body that an answer to HEAD does not have."""
+        if self._method == b"HEAD":
+            self._parser = httptools.HttpResponseParser(self)
+
+    def _spoil(self, detail: str) -> None:
+        if self.complete:
+            self.extra = True
+        elif self.fault is None:
+            self.fault = UpstreamProtocol(detail)
+
+    # --- tokens, from llhttp --------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A message begins; after the final one that is a byte too many."""
+        if self.complete:
+            self.extra = True
+        elif self._interim:
+            self._names, self._values, self._reason = [], [], b""
+
+    def on_status(self, reason: bytes) -> None:
+        """A piece of the reason phrase."""
+        if not self.complete:
+            self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of the head, or of the trailer section."""
+        if self.head is None:
+            self._names.append(name)
+            self._values.append(value)
+        elif not self.complete:
+            self.trailers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: interim answers are dropped (R49), the final one is checked and kept."""
+        if self.complete or self.fault is not None:
+            return
+        status = self._parser.get_status_code()
+        if _FIRST_INTERIM <= status < _FIRST_FINAL:
+            self._interim += 1
+            if status == _SWITCHING:
+                self._spoil("the service switched protocols without being asked")
+            elif self._interim > MAX_INTERIM:
+                self._spoil("the service sent too many interim answers")
+            return
+        if len(self._names) > MAX_FIELDS:
+            self._spoil("the service's answer has too many header fields")
+            return
+        try:
+            self.head = answer_head(
+                version=self._parser.get_http_version(),
+                status=status,
+                reason=self._reason,
+                names=self._names,
+                values=self._values,
+                method=self._method,
+            )
+        except UpstreamProtocol as error:
+            self.fault = error
+            return
+        if self.head.body == "none":
+            self.complete = True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self.complete:
+            self.extra = True
+        elif self.head is not None:
+            self._parts.append(body)
+            self.size += len(body)
+
+    def on_message_complete(self) -> None:
+        """A message has ended: an interim one, or the final one."""
+        if self.complete or self.head is None or self.fault is not None:
+            return
+        if self.trailers:
+            try:
+                if len(self.trailers) > MAX_FIELDS:
+                    self._spoil("the service's answer has too many trailer fields")
+                check_trailers(self.trailers)
+            except UpstreamProtocol as error:
+                self.fault = error
+        self.complete = self.fault is None
