@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy import __version__
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -152,7 +154,17 @@ def test_an_installed_wheel_finds_its_catalog(installed: Installed) -> None:
 
 
 def test_an_installed_wheel_can_be_run_as_a_module(installed: Installed) -> None:
-    """`python -m proxy` is the same program as `connector-proxy`, and both know their version."""
-    said = installed.run("python", "-m", "proxy", "--version")
-    assert said == installed.run("connector-proxy", "--version")
-    assert said.split()[-1]
+    """`python -m proxy` is the same program as `connector-proxy`, of the version that the package says."""
+    listed = ("services", "--json")
+    assert installed.run("python", "-m", "proxy", *listed) == installed.run("connector-proxy", *listed)
+    said = installed.run(
+        "python", "-c", "import importlib.metadata as m; print(m.version('connector-proxy'))"
+    )
+    assert said.strip() == __version__
+
+
+def test_an_installed_wheel_forwards_a_request(installed: Installed) -> None:
+    """The demo, which forwards a real request over real TLS, works from the wheel alone and leaves nothing behind."""
+    before = sorted(installed.elsewhere.rglob("*"))
+    installed.run("connector-proxy", "demo", "--once")
+    assert sorted(installed.elsewhere.rglob("*")) == before
