@@ -4,52 +4,41 @@ import asyncio
 import contextlib
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 
 from proxy.errors import ConnectorProxyError
 
-_CHUNK = 65536
+_STDOUT = 1
 
 
 class CommandFailedError(ConnectorProxyError):
     """What the command did wrong, as the end of a sentence; never what it printed."""
 
 
-async def _read(stream: asyncio.StreamReader, max_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while chunk := await stream.read(_CHUNK):
-        size += len(chunk)
-        if size > max_bytes:
-            raise CommandFailedError(f"printed more than {max_bytes} bytes")
-        parts.append(chunk)
-    return b"".join(parts)
+class _Output(asyncio.SubprocessProtocol):
+    """Keeps standard output up to a size, not standard error: helpers print tokens there when verbose.
 
+    ``done`` ends when the output does, or is too long; ``closed`` when process and pipes are gone.
+    """
 
-async def _drain(stream: asyncio.StreamReader) -> None:
-    while await stream.read(_CHUNK):
-        pass
+    def __init__(self, max_bytes: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.printed = bytearray()
+        self.done: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._max_bytes = max_bytes
 
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd != _STDOUT or self.done.done():
+            return
+        self.printed += data
+        if len(self.printed) > self._max_bytes:
+            self.done.set_exception(CommandFailedError(f"printed more than {self._max_bytes} bytes"))
 
-async def _collect(process: Process, max_bytes: int) -> bytes:
-    if process.stdout is None or process.stderr is None:
-        raise CommandFailedError("has no output pipes")
-    try:
-        async with asyncio.TaskGroup() as group:
-            printed = group.create_task(_read(process.stdout, max_bytes))
-            group.create_task(_drain(process.stderr))
-            group.create_task(process.wait())
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return printed.result()
-
-
-async def _kill(process: Process) -> None:
-    """End the command and whatever it started and left behind: it leads a process group of its own."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        self.closed.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 async def run_command(
@@ -61,26 +50,34 @@ async def run_command(
 ) -> bytes:
     """Run ``argv`` and give what it printed on standard output.
 
-    Standard error is read and thrown away: helpers print tokens there when they are asked to be verbose.
+    The command leads a process group of its own, which is killed when it does not end well in time.
 
     Raises:
         CommandFailedError: not startable, exit status not 0, over ``timeout`` seconds or ``max_bytes``.
     """
+    output = _Output(max_bytes)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=dict(environment), start_new_session=True
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: output,
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            env=dict(environment),
+            start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise CommandFailedError(f"could not be started ({type(error).__name__})") from None
     try:
         async with asyncio.timeout(timeout):
-            printed = await _collect(process, max_bytes)
+            await output.done
     except TimeoutError:
-        await asyncio.shield(_kill(process))
         raise CommandFailedError(f"did not end within {timeout:g} s") from None
-    except BaseException:
-        await asyncio.shield(_kill(process))
-        raise
-    if process.returncode != 0:
-        raise CommandFailedError(f"failed with exit status {process.returncode}")
-    return printed
+    finally:
+        if not output.closed.done():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(transport.get_pid(), signal.SIGKILL)
+        transport.close()
+        await asyncio.shield(output.closed)
+    status = transport.get_returncode()
+    if status != 0:
+        raise CommandFailedError(f"failed with exit status {status}")
+    return bytes(output.printed)

@@ -22,6 +22,7 @@ FILE_NAME = "vault.db"
 _T = TypeVar("_T")
 _PARAMETER = re.compile(r"\$(\d+)")
 _BUSY_MS = 5000
+_SCRUB_MS = 100
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_MS}",
     "PRAGMA synchronous = FULL",
@@ -242,5 +243,9 @@ def _read_sequence(connection: sqlite3.Connection) -> int:
 
 
 def _checkpoint(connection: sqlite3.Connection) -> bool:
-    busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    connection.execute(f"PRAGMA busy_timeout = {_SCRUB_MS}").close()  # it holds up writers while it waits
+    try:
+        busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}").close()
     return busy == 0

@@ -71,10 +71,14 @@ async def test_parameters_may_repeat_and_change_order(opener: Opener) -> None:
 async def test_an_exception_rolls_back(opener: Opener) -> None:
     """A block that raises leaves nothing, and the next one works."""
     async with opener() as store:
-        with pytest.raises(RuntimeError, match="changed my mind"):
+
+        async def change_my_mind() -> None:
             async with store.transaction() as writing:
                 await writing.execute(AUDIT, "lost", 1)
                 raise RuntimeError("changed my mind")
+
+        with pytest.raises(RuntimeError, match="changed my mind"):
+            await change_my_mind()
         async with store.transaction() as writing:
             await writing.execute(AUDIT, "kept", 1)
         assert await _ids(store) == ["kept"]
@@ -116,10 +120,14 @@ async def test_a_snapshot_sees_one_state(opener: Opener) -> None:
 async def test_a_conflict_is_told_as_one(opener: Opener) -> None:
     """A broken constraint is a StoreError of reason ``conflict`` that repeats no value."""
     async with opener() as store:
-        with pytest.raises(StoreError) as caught:
+
+        async def put_twice() -> None:
             async with store.transaction() as writing:
                 await writing.execute(AUDIT, "canary-value", 1)
                 await writing.execute(AUDIT, "canary-value", 1)
+
+        with pytest.raises(StoreError) as caught:
+            await put_twice()
         assert (caught.value.reason, await _ids(store)) == ("conflict", [])
         assert "canary-value" not in str(caught.value)
 

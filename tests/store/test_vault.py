@@ -124,7 +124,7 @@ async def test_unchanged_connections_keep_their_credential_object(tmp_path: Path
     ],
 )
 async def test_what_cannot_be_used_is_not_stored(
-    tmp_path: Path, service: str, name: str, token: str, config: dict[str, str] | None, match: str
+    *, tmp_path: Path, service: str, name: str, token: str, config: dict[str, str] | None, match: str
 ) -> None:
     """Unknown service, bad name, token or config: refused before anything is written, without telling the token."""
     async with opened(tmp_path / "d") as vault:
@@ -536,7 +536,7 @@ async def test_watch_survives_a_failing_store(tmp_path: Path) -> None:
                 raise StoreError("the disk reports an error", reason="io")
             return await asked()
 
-        vault._store.sequence = sequence  # type: ignore[method-assign]
+        vault._store.sequence = sequence
         watching = asyncio.create_task(vault.watch(changed.set, interval=0.01))
         await other.save_connection("slack", "more", _tokens("xoxp-2"))
         await looked.wait()

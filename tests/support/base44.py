@@ -1,7 +1,7 @@
 """A stand-in for Base44's token endpoint: real HTTP on loopback, scripted, recording what arrives."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ class FakeBase44:
         default_factory=lambda: {"app1": SERVICE_TOKEN, "app2": "service-token-2"}
     )
     tokens: dict[tuple[str, str], dict[str, object]] = field(default_factory=dict)
-    answer: web.Response | None = None
+    answer: Callable[[], web.Response] | None = None
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     hold: asyncio.Event | None = None
 
@@ -29,7 +29,7 @@ class FakeBase44:
         if self.hold is not None:
             await self.hold.wait()
         if self.answer is not None:
-            return self.answer
+            return self.answer()
         app, kind = request.match_info["app"], request.match_info["type"]
         if request.headers.get("Authorization") != f"Bearer {self.service_tokens.get(app)}":
             return web.json_response({"detail": "Unauthorized"}, status=401)

@@ -66,7 +66,7 @@ def check_base(text: str) -> URL:
         or {".", ".."} & set(url.raw_path.split("/"))
     ):
         raise ConfigurationError(fault)
-    return url.with_path(url.raw_path.rstrip("/"), encoded=True)
+    return url.with_host(url.raw_host.lower()).with_path(url.raw_path.rstrip("/"), encoded=True)
 
 
 @dataclass(frozen=True, slots=True)

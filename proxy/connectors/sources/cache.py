@@ -8,7 +8,7 @@ from proxy.catalog.model import Scheme, Service
 from proxy.connectors.checked import token_fault, usable_config
 from proxy.connectors.model import Credential
 from proxy.connectors.sources import SOLE_CONNECTION
-from proxy.errors import CredentialInvalid, NotConnected, RequestError, UnavailableError
+from proxy.errors import CredentialInvalid, NotConnected, RefreshFailed, RequestError, UnavailableError
 from proxy.secret import Secret
 
 EXPIRY_S = 1.0  # a token is not handed out in the last second of its life
@@ -123,7 +123,16 @@ class CachedCredential:
                 raise self._again(self._failure, wait)
             self._task = asyncio.create_task(self._run(), name=f"fetch {self.connection_id}")
             self._task.add_done_callback(self._ended)
-        return await asyncio.shield(self._task)
+        task = self._task
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and caller is not None and not caller.cancelling():
+                raise RefreshFailed(
+                    "the program is stopping", service=self._service.type_id, retry_after=FIRST_RETRY_S
+                ) from None
+            raise
 
     def _ended(self, task: asyncio.Task[Credential]) -> None:
         self._task = None

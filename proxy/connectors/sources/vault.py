@@ -5,6 +5,7 @@ from collections.abc import Callable
 from proxy.catalog.model import Catalog
 from proxy.connectors.model import Credential
 from proxy.connectors.snapshot import DAMAGED, Held
+from proxy.connectors.sources.cache import EXPIRY_S
 from proxy.connectors.vault import Vault
 from proxy.errors import (
     AccountError,
@@ -15,8 +16,6 @@ from proxy.errors import (
     StateError,
     StoreError,
 )
-
-EXPIRY_S = 1.0
 
 
 class VaultSource:
