@@ -311,9 +311,7 @@ class App:
         declared = assembly.declared_keys(settings)
         if self.vault is None and assembly.needs_vault(settings, catalog):
             raise ConfigurationError(
-                Fault(
-                    "sources", "a service or key needs the vault now, which is opened only at start: restart"
-                )
+                Fault("sources", "a service or key needs the vault now, which only a start opens: restart")
             )
         connectors = self._connectors_of(settings, catalog)
         retired, self._connectors = self._connectors, connectors

@@ -15,8 +15,8 @@ NAME = "first"
 async def make_first_key(app: App, folder: Path | None) -> None:
     """Make a key where there is none at all, neither stored (revoked ones count) nor declared.
 
-    On a terminal it is shown there; otherwise it goes into ``first-run`` in the data folder (mode 0600), and only the
-    path is logged.
+    On a terminal it is shown there; otherwise it goes into ``first-run`` in the data folder (mode 0600), and
+    only the path is logged.
 
     Raises:
         StateError: the file cannot be written; no key was made then.

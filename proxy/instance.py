@@ -1,4 +1,4 @@
-"""The running server's marks in the data folder: its lock, where it listens, and what a first start has to tell.
+"""The running server's marks in the data folder: its lock, where it listens, what a first start has to tell.
 
 The kernel drops the lock when the process ends, however it ends, so no stale one is ever left.
 """

@@ -31,7 +31,7 @@ def require_environment(workers: int = 1) -> None:
     """
     if sys.flags.optimize:
         raise StateError(
-            "Python runs with -O (or PYTHONOPTIMIZE), which takes checks out of the libraries: start without it"
+            "Python runs with -O or PYTHONOPTIMIZE, which takes checks out of libraries: start without"
         )
     try:
         require_c_parser()

@@ -2,7 +2,9 @@
 
 import typer
 
-from proxy.cli import serve
+from proxy import __version__
+from proxy.cli import connections, keys, output, serve, services
+from proxy.cli.session import JsonOption
 
 app = typer.Typer(
     name="connector-proxy",
@@ -13,6 +15,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("check")(services.check)
+app.add_typer(services.group, name="services")
+app.add_typer(services.alias, name="connectors")
+app.command("connect")(connections.connect)
+app.add_typer(connections.group, name="connections")
+app.add_typer(keys.group, name="keys")
+
+
+@app.command("version")
+def version(*, as_json: JsonOption = False) -> None:
+    """Print the version."""
+    if as_json:
+        output.document({"version": __version__})
+    else:
+        output.line(__version__)
 
 
 @app.callback()

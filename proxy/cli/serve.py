@@ -11,6 +11,7 @@ from proxy.settings import Settings, default_data_dir, environment
 
 
 def serve(
+    *,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     host: Annotated[str | None, typer.Option("--host", help="Address of the data plane.")] = None,

@@ -12,12 +12,14 @@ import uvloop
 from proxy import assembly, log
 from proxy.catalog.model import Catalog
 from proxy.cli import output
+from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
 from proxy.connectors.vault import Vault
-from proxy.errors import ConfigurationError, RequestError, SetupError, StoreError
+from proxy.errors import ConfigurationError, ConnectorProxyError, RequestError, SetupError, StoreError
 from proxy.settings import Settings, environment, load_settings
 
 FAILED, CONFIGURATION = 1, 3
 _INTERRUPTED = 130
+ACTOR = "command line"
 T = TypeVar("T")
 
 ConfigOption = Annotated[
@@ -67,6 +69,17 @@ def with_vault(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]
     return run_loop(go())
 
 
+def vault_if_any(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]]) -> T | None:
+    """The same for commands that only look: where there is no vault yet, none is made, and None comes back.
+
+    Raises:
+        SetupError: there is one, but it does not open.
+    """
+    if not (settings.storage.data_dir / VAULT_NAME).exists():
+        return None
+    return with_vault(settings, work)
+
+
 def run_loop(work: Awaitable[T]) -> T:
     """Run a coroutine to its end on a loop of its own."""
 
@@ -77,14 +90,15 @@ def run_loop(work: Awaitable[T]) -> T:
         return runner.run(go())
 
 
-def fail(message: str, status: int = FAILED) -> typer.Exit:
-    """Say what is wrong on standard error; raise what this returns."""
-    output.note(f"connector-proxy: {log.escape(log.mask_keys(message))}")
-    return typer.Exit(status)
+def fail(message: str) -> int:
+    """Say on standard error what is wrong; the exit status of a failure."""
+    shown = "\n".join(log.escape(part) for part in log.mask_keys(message).split("\n"))
+    output.note(f"connector-proxy: {shown}")
+    return FAILED
 
 
 def run(app: typer.Typer) -> int:
-    """Run the command line that this process was given; its exit status. No traceback for what is foreseen."""
+    """Run the command line that this process was given; its exit status."""
     try:
         app(prog_name="connector-proxy")
     except SystemExit as end:
@@ -94,18 +108,19 @@ def run(app: typer.Typer) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return FAILED
-    except ConfigurationError as error:
-        return _told([str(fault) for fault in error.faults], CONFIGURATION)
-    except StoreError as error:
-        return _told([str(error)], FAILED)
-    except SetupError as error:
-        return _told([str(error)], CONFIGURATION)
-    except RequestError as error:
-        return _told([error.detail], FAILED)
+    except ConnectorProxyError as error:
+        return _tell(error)
+    except Exception as error:  # noqa: BLE001  # its text may hold a secret; where it came from does not
+        places = "\n  ".join(log.frames_of(error.__traceback__))
+        return fail(f"a fault of this program ({type(error).__qualname__}); it happened in\n  {places}")
     return 0
 
 
-def _told(messages: list[str], status: int) -> int:
-    for message in messages:
-        fail(message)
-    return status
+def _tell(error: ConnectorProxyError) -> int:
+    """Say what is foreseen as sentences, never as a traceback."""
+    if isinstance(error, ConfigurationError):
+        for fault in error.faults:
+            fail(str(fault))
+        return CONFIGURATION
+    fail(error.detail if isinstance(error, RequestError) else str(error))
+    return CONFIGURATION if isinstance(error, SetupError) and not isinstance(error, StoreError) else FAILED

@@ -1,0 +1,88 @@
+"""``check``: everything that a start would refuse, told at once, changing nothing."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from proxy import app, assembly, lifecycle
+from proxy.catalog.model import Catalog
+from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
+from proxy.errors import ConfigurationError, Fault, SetupError
+from proxy.forwarding.egress import Dialer
+from proxy.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found; ``facts`` are for a person to read."""
+
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def attempt(self, place: str, work: Callable[[], T]) -> T | None:
+        """The result of ``work``, or None with its faults noted."""
+        try:
+            return work()
+        except ConfigurationError as error:
+            self.faults.extend(error.faults)
+        except SetupError as error:
+            self.faults.append(Fault(place, str(error)))
+        return None
+
+
+def check_all(load: Callable[[], Settings]) -> Report:
+    """Environment, settings, services, keys, sources, certificates and the vault's key."""
+    report = Report()
+    report.attempt("Python", lifecycle.require_environment)
+    settings = report.attempt("settings", load)
+    if settings is None:
+        return report
+    catalog = report.attempt("services", lambda: assembly.catalog_of(settings))
+    report.attempt("settings", lambda: assembly.check_followed(settings))
+    report.attempt("keys", lambda: assembly.declared_keys(settings))
+    report.attempt("data.tls", lambda: app.tls_context(settings))
+    if catalog is None:
+        return report
+    report.warnings.extend(catalog.warnings)
+    report.facts["services"] = str(len(catalog.services))
+    report.attempt("settings", lambda: assembly.check_names(settings, catalog))
+    _check_sources(report, settings, catalog)
+    _check_vault(report, settings, catalog)
+    return report
+
+
+def _check_sources(report: Report, settings: Settings, catalog: Catalog) -> None:
+    try:
+        dialer = Dialer(settings.egress.policy(()), lambda: 0.0)
+    except OSError as error:
+        report.faults.append(
+            Fault("egress.ca_file", f"cannot be used: {error.strerror or type(error).__name__}")
+        )
+        return
+    report.attempt("sources", lambda: assembly.sources_of(settings, catalog, dialer))
+
+
+def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
+    folder = settings.storage.data_dir
+    if not assembly.needs_vault(settings, catalog):
+        report.facts["vault"] = "not needed: keys are declared and every service has a source"
+        return
+    if not (folder / VAULT_NAME).exists():
+        report.facts["vault"] = f"will be made in {folder}"
+        return
+
+    async def look() -> tuple[int, int, tuple[str, ...]]:
+        vault = await assembly.open_vault(settings, catalog)
+        try:
+            return len(vault.connections()), len(vault.keys()), vault.notices
+        finally:
+            await vault.close()
+
+    found = report.attempt("vault", lambda: asyncio.run(look()))
+    if found is not None:
+        report.facts["vault"] = f"{folder}: opens, {found[0]} connections, {found[1]} keys"
+        report.warnings.extend(Fault("vault", notice) for notice in found[2])

@@ -1,0 +1,175 @@
+"""One harmless call with a connection's token, by the way that all calls take: does it live, and whose is it?"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp.http import HttpVersion11
+
+from proxy import assembly
+from proxy.catalog.jsonpath import first_at
+from proxy.catalog.model import Catalog, Dialect, Service, Verify
+from proxy.connectors.model import Connection, Credential
+from proxy.connectors.vault import Vault
+from proxy.errors import RequestError, UpstreamProtocol
+from proxy.forwarding.egress import Dialer
+from proxy.forwarding.gate import Limits, gate
+from proxy.forwarding.headers import Field
+from proxy.forwarding.pool import Pool, UpstreamTimeouts
+from proxy.forwarding.rewrite import prepare, request_head
+from proxy.forwarding.routing import Route
+from proxy.metrics import UpstreamCounters
+from proxy.settings import Settings
+
+MAX_BODY = 1_048_576
+_PATIENCE_S = 30.0
+_HOST = (b"Host", b"localhost")  # replaced by the service's
+_COMMON = ((b"User-Agent", b"connector-proxy"), (b"Accept", b"*/*"))
+_OK = range(200, 300)
+_ACCOUNT_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a service said about a connection. ``account``: its name there; ``reason``: why not ok."""
+
+    service: str
+    connection: str
+    ok: bool
+    status: int | None = None
+    account: str | None = None
+    reason: str | None = None
+
+
+async def verify_all(
+    settings: Settings, vault: Vault, catalog: Catalog, chosen: Iterable[Connection]
+) -> tuple[Verdict, ...]:
+    """One verdict for each connection, one after another."""
+    dialer = Dialer(settings.egress.policy(()), time.monotonic)
+    times = UpstreamTimeouts(settings.timeouts.connect, _PATIENCE_S, _PATIENCE_S, _PATIENCE_S)
+    pool = Pool(dialer, times, time.monotonic, UpstreamCounters())
+    pool.start()
+    source = assembly.vault_source(vault, catalog)
+    verdicts: list[Verdict] = []
+    try:
+        for one in chosen:
+            service = catalog.get(one.service)
+            if service is None:
+                verdicts.append(
+                    Verdict(one.service, one.name, ok=False, reason="the service is not in force")
+                )
+                continue
+            try:
+                credential = await source.obtain(one.service, one.name)
+            except RequestError as error:
+                verdicts.append(Verdict(one.service, one.name, ok=False, reason=error.detail))
+                continue
+            verdicts.append(await verify(service, credential, pool))
+    finally:
+        await pool.close()
+        await dialer.aclose()
+    return tuple(verdicts)
+
+
+async def verify(service: Service, credential: Credential, pool: Pool) -> Verdict:
+    """Call the service's verify call once; whatever happens becomes a verdict."""
+    name = credential.connection
+    if service.verify is None:
+        return Verdict(service.type_id, name, ok=False, reason="its file has no [verify] call")
+    try:
+        status, body = await _call(service, service.verify, credential, pool)
+    except RequestError as error:
+        return Verdict(service.type_id, name, ok=False, reason=error.detail)
+    return judge(service, service.verify, name, status, body)
+
+
+def judge(service: Service, call: Verify, name: str, status: int, body: bytes) -> Verdict:
+    """What an answer to the verify call means."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    ok = status in _OK and (not call.ok_path or first_at(answer, call.ok_path) is True)
+    if not ok:
+        return Verdict(
+            service.type_id, name, ok=False, status=status, reason=_reason(service, status, answer)
+        )
+    account = first_at(answer, call.name_path) if call.name_path else None
+    shown = account[:_ACCOUNT_LENGTH] if isinstance(account, str) else None
+    return Verdict(service.type_id, name, ok=True, status=status, account=shown)
+
+
+def _reason(service: Service, status: int, answer: object) -> str:
+    failure = service.failure
+    for dialects, meaning in (
+        (failure.dead, "the service no longer takes this grant: connect the account again"),
+        (failure.expired, "the service says that the token has expired or is not valid"),
+        (failure.never, "the token lives, but may not make this call"),
+    ):
+        if any(_says(dialect, status, answer) for dialect in dialects):
+            return meaning
+    return f"the service answered {status}"
+
+
+def _says(dialect: Dialect, status: int, answer: object) -> bool:
+    if dialect.on != "api" or dialect.status != status:
+        return False
+    return not dialect.codes or first_at(answer, dialect.path) in dialect.codes
+
+
+async def _call(service: Service, call: Verify, credential: Credential, pool: Pool) -> tuple[int, bytes]:
+    path, mark, query = call.path.partition("?")
+    host = service.host(call.host) if call.host else None
+    host = host or service.default_host(credential.config or {})
+    fields = [_HOST, *_COMMON]
+    if call.body:
+        fields += [
+            (b"Content-Type", (call.content_type or "application/json").encode()),
+            (b"Content-Length", str(len(call.body.encode())).encode()),
+        ]
+    elif call.method == "POST":
+        fields.append((b"Content-Length", b"0"))
+    head = gate(call.method, "/", HttpVersion11, tuple(fields), Limits())
+    route = Route(service, host, path.encode(), query.encode() if mark else None, credential.connection)
+    injection = prepare(
+        service,
+        host,
+        token=credential.access_token,
+        scheme=credential.scheme,
+        config=credential.config,
+    )
+    connection = await pool.connect(injection.origin)
+    try:
+        connection.send(head.method, request_head(head, route, injection, None) + call.body.encode())
+        answer = await connection.wait_head()
+        whole = _Whole()
+        connection.attach(whole)
+        return answer.status, await whole.body
+    finally:
+        connection.abort()
+
+
+class _Whole:
+    """A body gathered in memory, bounded (``upstream.Sink``)."""
+
+    def __init__(self) -> None:
+        self.body: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._parts = bytearray()
+
+    def data(self, chunk: bytes) -> None:
+        """Keep some bytes."""
+        self._parts += chunk
+        if len(self._parts) > MAX_BODY:
+            self.broken(UpstreamProtocol("the service's answer is too large for a verify call"))
+
+    def end(self, trailers: list[Field]) -> None:  # noqa: ARG002  # of no interest here
+        """All of it is there."""
+        if not self.body.done():
+            self.body.set_result(bytes(self._parts))
+
+    def broken(self, error: RequestError) -> None:
+        """It will not come."""
+        if not self.body.done():
+            self.body.set_exception(error)
