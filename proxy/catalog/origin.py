@@ -98,8 +98,11 @@ class OriginTemplate:
             raise ConnectionConfigMissing(
                 f"the connection lacks {', '.join(missing)} in its connection_config", service=service
             )
-        text = PLACEHOLDER.sub(lambda hit: values[hit.group(1)].lower(), self.text)
         try:
+            # Before lower(): U+212A and its like would become plain letters.
+            if not all(values[name].isascii() for name in self.params):
+                raise ValueError("not ASCII")  # noqa: TRY301  # same answer as for every other unfit value
+            text = PLACEHOLDER.sub(lambda hit: values[hit.group(1)].lower(), self.text)
             origin = parse_origin(text)
         except ValueError as error:
             raise CredentialInvalid(

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 _WILDCARD = re.compile(r"\*\*|\*")
 _PLAIN = re.compile(rb"[a-z0-9/._~!$&'()*+,=:@-]*").fullmatch
+_SEGMENT_END = re.compile(rb"[\x00-\x20\x7f]+(?=/|$)")
 _MAX_DECODINGS = 3
 
 
@@ -59,14 +60,15 @@ def spellings(path: bytes) -> Iterable[bytes]:
     """Every form, lower-cased, that a server could reduce ``path`` to.
 
     Percent-decoding up to three levels, doubled slashes and backslashes folded, matrix parameters
-    (``;x=1``) cut from segments, a trailing slash dropped.
+    (``;x=1``) cut from segments, spaces and control bytes at the ends of segments and a trailing slash
+    dropped.
     """
     seen: set[bytes] = set()
     form = path
     for _ in range(_MAX_DECODINGS + 1):
         low = form.lower().replace(b"\\", b"/")
         folded = re.sub(rb"/{2,}", b"/", low)
-        cut = re.sub(rb";[^/]*", b"", folded)
+        cut = _SEGMENT_END.sub(b"", re.sub(rb";[^/]*", b"", folded))
         seen.update((low, folded, cut, folded.rstrip(b"/") or b"/", cut.rstrip(b"/") or b"/"))
         decoded = decode_once(form)
         if decoded == form:
