@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from proxy import keys, log
 from proxy.catalog import load_catalog
+from proxy.forwarding.framing import answer_head
 from proxy.forwarding.gate import Limits, gate
-from proxy.forwarding.headers import Field, response_fields, to_wire
+from proxy.forwarding.headers import Field
 from proxy.forwarding.keys import KeyRing, find_key
 from proxy.forwarding.permits import check, effective_method
 from proxy.forwarding.rewrite import prepare, request_head
@@ -94,6 +95,7 @@ def _steps(request: Request, record: keys.KeyRecord, key: bytes) -> dict[str, Ca
     with open(os.devnull, "w", encoding="utf-8") as devnull:  # noqa: PTH123  # a device, never written to
         output = log.configure("json", stream=devnull)
     event = _event(request)
+    names, values = [name for name, _ in _ANSWER], [value for _, value in _ANSWER]
     method = effective_method(head, route.query, service)
     return {
         "gate": lambda: gate(request.method, request.target, (1, 1), request.fields, limits),
@@ -104,7 +106,9 @@ def _steps(request: Request, record: keys.KeyRecord, key: bytes) -> dict[str, Ca
         "effective method": lambda: effective_method(head, route.query, service),
         "permit": lambda: check(grant.permits, service, "work", method, route.path),
         "request head": lambda: request_head(head, route, injection, presented),
-        "answer fields": lambda: to_wire(response_fields(_ANSWER).fields),
+        "answer head": lambda: answer_head(
+            version="1.1", status=200, reason=b"OK", names=names, values=values, method=head.method
+        ),
         "metrics": lambda: counters.record(
             request.method, 200, bytes_in=87, bytes_out=1024, duration=0.012, added=0.0003, first_byte=0.0117
         ),
