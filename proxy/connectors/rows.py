@@ -93,35 +93,37 @@ def connection_of(row: Row) -> Connection:
     )
 
 
-def _token_place(connection_id: str, column: str) -> Place:
-    return Place("connections", connection_id, column)
+def _token_place(row: Row, column: str) -> Place:
+    """What decides where a token is sent is part of its place: a row edited to lead elsewhere does not open."""
+    identity = [row["connection_id"], row["service"], row["config"], row["scheme"]]
+    return Place("connections", to_json(identity), column)
 
 
-def seal_tokens(connection_id: str, tokens: Tokens, ring: Keyring) -> dict[str, Any]:
-    """The token columns of a connection's row."""
-    row: dict[str, Any] = {"refresh_token": None, "refresh_key_id": None}
+def seal_tokens(row: Row, tokens: Tokens, ring: Keyring) -> dict[str, Any]:
+    """The token columns of a connection's row, whose other columns are settled."""
+    sealed: dict[str, Any] = {"refresh_token": None, "refresh_key_id": None}
     for column, key_column, token in (
         ("access_token", "access_key_id", tokens.access_token),
         ("refresh_token", "refresh_key_id", tokens.refresh_token),
     ):
         if token is not None:
-            row[column] = ring.seal(token.reveal().encode(), _token_place(connection_id, column))
-            row[key_column] = key_id_of(row[column])
-    return row
+            sealed[column] = ring.seal(token.reveal().encode(), _token_place(row, column))
+            sealed[key_column] = key_id_of(sealed[column])
+    return sealed
 
 
 def open_tokens(row: Row, ring: Keyring) -> Tokens:
     """The tokens of a connection's row.
 
     Raises:
-        SealBrokenError: damaged, moved from another row, or sealed with a data key that is not in the ring.
+        SealBrokenError: damaged, moved, its row edited, or its data key is not in the ring.
     """
 
     def opened(column: str) -> Secret | None:
         blob = row[column]
         if blob is None:
             return None
-        return Secret(ring.open(bytes(blob), _token_place(row["connection_id"], column)).decode())
+        return Secret(ring.open(bytes(blob), _token_place(row, column)).decode())
 
     access_token = opened("access_token")
     return Tokens(access_token or Secret(""), opened("refresh_token"), _seconds(row["expires_at"]))

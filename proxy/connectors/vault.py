@@ -118,7 +118,7 @@ class Vault(KeyVault):
         await self._data_keys.reserve(2)
         async with self._change(actor, "connection.save", f"{row['service']}@{row['name']}") as change:
             await _settle(change, row)
-            row.update(seal_tokens(row["connection_id"], tokens, self._data_keys.ring))
+            row.update(seal_tokens(row, tokens, self._data_keys.ring))
             await change.transaction.execute(_PUT_CONNECTION, *(row[column] for column in CONNECTION_COLUMNS))
             change.detail.update(generation=row["generation"], account=row["account"], scopes=row["scopes"])
         if row["generation"] > 1:

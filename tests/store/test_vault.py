@@ -324,6 +324,27 @@ async def test_swapped_rows_do_not_open(tmp_path: Path) -> None:
         assert vault.snapshot.credentials == {}
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE connections SET service = 'notion', config = NULL",
+        """UPDATE connections SET config = '{"subdomain":"attacker"}'""",
+        "UPDATE connections SET config = NULL",
+        "UPDATE connections SET scheme = 'raw'",
+        "UPDATE connections SET connection_id = 'con_0'",
+    ],
+)
+async def test_an_edited_row_leads_no_token_elsewhere(tmp_path: Path, statement: str) -> None:
+    """Who can write the database but has no key cannot send a token to another service or tenant (R83, R134)."""
+    folder = tmp_path / "d"
+    async with opened(folder) as vault:
+        await vault.save_connection("tenant", "work", _tokens(), config={"subdomain": "acme"})
+    _edit(folder, statement)
+    async with opened(folder) as vault:
+        assert [one.cause for one in vault.connections()] == [DAMAGED]
+        assert vault.snapshot.credentials == {}
+
+
 async def test_a_wrong_master_key_stops_the_start(tmp_path: Path) -> None:
     """With another key the start fails, names both key ids and changes nothing (R138)."""
     folder = tmp_path / "d"
