@@ -86,6 +86,9 @@ class Limits:
     headers: int = 256
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class Head(NamedTuple):
     """A request head that has exactly one reading.
 
@@ -143,7 +146,7 @@ def gate(
     path: str,
     version: tuple[int, int],
     raw_headers: Sequence[Field],
-    limits: Limits,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Head:
     """The head of a request, checked.
 

@@ -144,7 +144,7 @@ def request_head(head: Head, route: Route, injection: Injection, presented: Pres
 
 
 def _base64_cores(text: bytes) -> tuple[bytes, ...]:
-    """What ``text`` looks like inside of longer base64: one form for each of the three places it can begin at."""
+    """What ``text`` looks like inside of longer base64, for each of the three places where it can begin."""
     return tuple(
         binascii.b2a_base64(b"\0" * shift + text, newline=False)[
             -(-shift * 8 // 6) : (shift + len(text)) * 8 // 6
