@@ -204,7 +204,7 @@ def _shaped(shape: ErrorShape, entry: Problem, *, message: str, request_id: str)
         "request_id": request_id,
     }
     escape = _escaper(shape.content_type)
-    return _PLACE.sub(lambda hit: escape(values[hit.group(1)]), shape.template).encode()
+    return _PLACE.sub(lambda hit: escape(values[hit.group(1)]), shape.template).encode("utf-8", "replace")
 
 
 _PLACE = re.compile(r"\{(code|message|status|title|request_id)\}")

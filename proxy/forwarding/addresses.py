@@ -93,7 +93,7 @@ _SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
 _TEREDO = ipaddress.IPv6Network("2001::/32")
 _ENDS_IN_NUMBER = re.compile(r"(?:\A|\.)(?:[0-9]+|0x[0-9a-f]*)\.?\Z", re.IGNORECASE | re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_MAX_PORT = 65535
+MAX_PORT = 65535
 
 
 def hostport(host: str, port: int) -> str:
@@ -194,8 +194,8 @@ def parse_hostport(text: str) -> tuple[str, int]:
     head, colon, port = text.rpartition(":")
     if not colon:
         raise ValueError(f"{text!r} lacks a port")
-    if _PORT.fullmatch(port) is None or not 0 < int(port) <= _MAX_PORT:
-        raise ValueError(f"{text!r}: the port is a number from 1 to {_MAX_PORT}")
+    if _PORT.fullmatch(port) is None or not 0 < int(port) <= MAX_PORT:
+        raise ValueError(f"{text!r}: the port is a number from 1 to {MAX_PORT}")
     bracketed = head.startswith("[") and head.endswith("]")
     inner = head[1:-1] if bracketed else head
     host = normalize_host(inner) if ":" not in inner or bracketed else ""

@@ -1,6 +1,10 @@
-"""The settings' documentation, made from their declaration: ``config/proxy.toml`` and the README's table."""
+"""The settings' documentation, made from their declaration: ``config/proxy.toml`` and the README's table.
+
+``python -m proxy.settings.document > config/proxy.toml`` writes the file anew; ``--table`` prints the table.
+"""
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -94,3 +98,7 @@ def _rows(cls: type[Any], at: tuple[str, ...]) -> Iterator[str]:
 def _row(at: tuple[str, ...], spec: Spec) -> str:
     default = "" if spec.default is None else f"`{toml_value(spec.default)}`"
     return f"| `{'.'.join(at)}` | {default} | {spec.unit} | {spec.help} |".replace("|  |", "| |")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(settings_table() if sys.argv[1:] == ["--table"] else reference_toml())

@@ -16,12 +16,19 @@ from typing import Any, Generic, Literal, TypeVar
 
 from proxy.catalog.origin import parse_origin
 from proxy.errors import ConfigurationError, Fault
-from proxy.forwarding.addresses import Dial, Network, hostport, normalize_host, parse_address, parse_hostport
+from proxy.forwarding.addresses import (
+    MAX_PORT,
+    Dial,
+    Network,
+    hostport,
+    normalize_host,
+    parse_address,
+    parse_hostport,
+)
 from proxy.secret import Secret
 
 T = TypeVar("T")
 _COMMAND_TIMEOUT_S = 30
-_MAX_PORT = 65535
 _DIGEST_PREFIX = "sha256:"
 _DIGEST = re.compile(rf"{_DIGEST_PREFIX}([0-9a-f]{{64}})", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -89,14 +96,14 @@ class SecretSource:
         """
         try:
             text = self._read(environ).removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(Fault(place, f"{self} does not give text in UTF-8")) from error
+        except UnicodeDecodeError:
+            raise ConfigurationError(Fault(place, f"{self} does not give text in UTF-8")) from None
         except OSError as error:
             raise ConfigurationError(
                 Fault(place, f"{self}: {error.strerror or type(error).__name__}")
-            ) from error
-        except subprocess.TimeoutExpired as error:
-            raise ConfigurationError(Fault(place, f"{self} took over {_COMMAND_TIMEOUT_S} s")) from error
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise ConfigurationError(Fault(place, f"{self} took over {_COMMAND_TIMEOUT_S} s")) from None
         except subprocess.CalledProcessError as error:
             raise ConfigurationError(Fault(place, f"{self} ended with status {error.returncode}")) from None
         if not text:
@@ -195,8 +202,8 @@ def _listen(raw: object, base: Path) -> Listen:
     if raw.startswith("unix:"):
         return Listen(path=base / Path(raw.removeprefix("unix:")).expanduser())
     head, colon, port = raw.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > _MAX_PORT:
-        raise ValueError(f'{raw!r} is not "host:port" (port 0 to {_MAX_PORT}) or "unix:/path"')
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
+        raise ValueError(f'{raw!r} is not "host:port" (port 0 to {MAX_PORT}) or "unix:/path"')
     bracketed = head.startswith("[") and head.endswith("]")
     host = normalize_host(head[1:-1] if bracketed else head) if bracketed or ":" not in head else ""
     if not host or bracketed != (":" in host):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.errors import ConfigurationError, Fault
+from proxy.forwarding.addresses import MAX_PORT, normalize_host
 from proxy.settings.checks import contradictions
 from proxy.settings.kinds import Listen, SecretSource
 from proxy.settings.model import Settings
@@ -113,13 +114,13 @@ def load_settings(
     listening = {name: value for name, value in (overrides or {}).items() if name in _LISTENING}
     _from_command_line(given, {k: v for k, v in (overrides or {}).items() if k not in _LISTENING})
     given.values.setdefault(("storage", "data_dir"), _Given(default_data_dir(environ), "HOME", Path.cwd()))
-    settings = _build(Settings, (), given)
+    settings: Settings = _build(Settings, (), given)
     if not given.faults:
-        settings = _relisten(settings, listening)
+        settings = _relisten(settings, listening, given)
         given.faults.extend(contradictions(settings, given.place))
     if given.faults:
         raise ConfigurationError(*given.faults)
-    return settings  # type: ignore[no-any-return]  # built from the class named above
+    return settings
 
 
 def _from_file(given: _Collector, path: Path | None, environ: Mapping[str, str]) -> None:
@@ -255,24 +256,32 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
 _LISTENING = ("data.host", "data.port", "data.tls.port", "control.port")
 
 
-def _relisten(settings: Any, overrides: Mapping[str, object]) -> Any:
-    """``--host`` and ``--port``: the same addresses with another host or port."""
+def _relisten(settings: Settings, overrides: Mapping[str, object], given: _Collector) -> Settings:
+    """``--host`` and ``--port``: the same addresses with another host or port; unix sockets stay."""
+    changes: dict[str, dict[str, Any]] = {}
+    for dotted, value in overrides.items():
+        try:
+            change = {"host": normalize_host(str(value))} if dotted == "data.host" else {"port": _port(value)}
+        except ValueError as error:
+            given.fault(f"command line: {dotted}", str(error))
+        else:
+            changes.setdefault(dotted.rpartition(".")[0], {}).update(change)
     data, control = settings.data, settings.control
-    if "data.host" in overrides:
-        host = str(overrides["data.host"])
-        data = replace(data, listen=tuple(dict.fromkeys(_with(item, host=host) for item in data.listen)))
-    if "data.port" in overrides:
-        port = int(str(overrides["data.port"]))
-        data = replace(data, listen=tuple(_with(item, port=port) for item in data.listen))
-    if "data.tls.port" in overrides:
-        port = int(str(overrides["data.tls.port"]))
-        listen = data.tls.listen or data.listen
-        data = replace(data, tls=replace(data.tls, listen=tuple(_with(item, port=port) for item in listen)))
-    if "control.port" in overrides:
-        port = int(str(overrides["control.port"]))
-        control = replace(control, listen=tuple(_with(item, port=port) for item in control.listen))
+    tls = data.tls
+    if "data.tls" in changes:
+        base = tls.listen or tuple(item for item in data.listen if item.path is None)
+        tls = replace(tls, listen=_changed(base, changes["data.tls"]))
+    data = replace(data, listen=_changed(data.listen, changes.get("data", {})), tls=tls)
+    control = replace(control, listen=_changed(control.listen, changes.get("control", {})))
     return replace(settings, data=data, control=control)
 
 
-def _with(item: Listen, **changes: Any) -> Listen:
-    return item if item.path is not None else replace(item, **changes)
+def _port(value: object) -> int:
+    if isinstance(value, int) and 0 <= value <= MAX_PORT:
+        return value
+    raise ValueError(f"must be a port, 0 to {MAX_PORT}")
+
+
+def _changed(listen: tuple[Listen, ...], changes: Mapping[str, Any]) -> tuple[Listen, ...]:
+    changed = (item if item.path is not None else replace(item, **changes) for item in listen)
+    return tuple(dict.fromkeys(changed))

@@ -228,7 +228,7 @@ async def test_listed_networks_are_admitted_and_nothing_wider(
 
 
 async def test_connect_to_dials_elsewhere_without_asking_and_keeps_the_name():
-    """Design: connect_to is exempt from the guard; the port of the origin is part of its name."""
+    """Connect_to is exempt from the guard; the port of the origin is part of its name."""
     names = Names(slack_com=["1.2.3.4"])
     one = dialer(names, EgressPolicy(connect_to={"slack.com:443": Dial("127.0.0.1", 9443)}))
     assert await one.addresses(SLACK) == (Dial("127.0.0.1", 9443),)
@@ -274,7 +274,7 @@ async def test_a_connection_to_ourselves_is_refused_even_where_the_operator_allo
 async def test_plain_http_goes_to_loopback_or_listed_networks_only(
     origin: str, answer: list[str], policy: EgressPolicy, *, admitted: bool
 ):
-    """Design §5: a token never crosses the open network in the clear."""
+    """A token never crosses the open network in the clear."""
     names = Names(localhost=answer, api_example=answer)
     if admitted:
         assert await dialer(names, policy).addresses(parse_origin(origin))
