@@ -5,7 +5,6 @@ and freed of keys. Messages and tracebacks' values of other libraries are not wr
 bytes of a request (R143): only their template, the exception's type and the places in the code.
 """
 
-import json
 import logging
 import re
 import sys
@@ -13,13 +12,13 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, TextIO, get_args
 
+import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -101,8 +100,8 @@ def access_fields(event: AccessEvent) -> EventDict:
         "level": "warning" if event.status >= _SERVER_ERRORS else "info",
         "event": "request",
         "request_id": event.request_id,
-        "method": event.method[:_METHOD_LIMIT],
-        "path": mask_keys(event.path.partition("?")[0][:_PATH_LIMIT]),
+        "method": escape(event.method[:_METHOD_LIMIT]),
+        "path": escape(mask_keys(event.path.partition("?")[0][:_PATH_LIMIT])),
         "status": event.status,
         "outcome": event.outcome,
         "bytes_in": event.bytes_in,
@@ -112,7 +111,7 @@ def access_fields(event: AccessEvent) -> EventDict:
     for name in _WHERE_KNOWN:
         value = getattr(event, name)
         if value is not None:
-            fields[name] = value
+            fields[name] = escape(value)
     if event.upstream_time is not None:
         fields["upstream_ms"] = round(event.upstream_time * 1000, 3)
     if event.first_byte is not None:
@@ -163,7 +162,7 @@ def configure(
     console = format == "console" or (format == "auto" and on_terminal)
     output = Output(stream, _rendering(console=console, colors=on_terminal), level)
     structlog.configure(
-        processors=[structlog.stdlib.add_log_level, _timestamp, *output.processors],
+        processors=[structlog.stdlib.add_log_level, _timestamp, _escape_values, *output.processors],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: _Lines(output),
         cache_logger_on_first_use=False,
@@ -251,9 +250,14 @@ class EventWriter:
     def _drain(self) -> None:
         waiting, output = self._waiting, self._output
         while waiting:
-            batch = min(len(waiting), _BATCH)
-            lines = [output.render(access_fields(waiting.popleft())) for _ in range(batch)]
-            output.write("\n".join(lines) + "\n")
+            lines: list[str] = []
+            for _ in range(min(len(waiting), _BATCH)):
+                event = waiting.popleft()
+                try:
+                    lines.append(output.render(access_fields(event)))
+                except (TypeError, ValueError):  # a field of a wrong type: one event is lost, not the log
+                    self.dropped += 1
+            output.write("".join(line + "\n" for line in lines))
 
 
 class _Lines:
@@ -279,19 +283,15 @@ def _timestamp(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
     return {"timestamp": _rfc3339(time.time()), **fields}
 
 
-_ENCODER = json.JSONEncoder(default=repr, separators=(",", ":"))
+def _to_json(fields: object, **_: object) -> str:
+    return orjson.dumps(fields, default=repr).decode()
 
 
 def _rendering(*, console: bool, colors: bool) -> tuple[Processor, ...]:
-    """The last processors. JSON escapes by itself; on a console it is done before."""
     if not console:
-        encode: Callable[..., str] = _ENCODER.encode
-        return (structlog.processors.JSONRenderer(serializer=lambda fields, **_: encode(fields)),)
+        return (structlog.processors.JSONRenderer(serializer=_to_json),)
     plain = structlog.dev.plain_traceback  # the default one shows local variables
-    return (
-        _escape_values,
-        structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain),
-    )
+    return (structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False, exception_formatter=plain),)
 
 
 class _LibraryRecords(logging.Handler):
