@@ -210,22 +210,22 @@ class EventWriter:
         self._floor = _ACCESS_FLOOR[output.level]
         self._waiting: deque[AccessEvent] = deque()
         self._wake = threading.Event()
+        self._woken = self._wake.is_set
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
         self._thread.start()
 
     def emit(self, event: AccessEvent) -> None:
-        """Queue one event: no I/O, no lock unless the queue was empty, never raises."""
-        waiting = self._waiting
+        """Queue one event: no I/O, a lock only for the first of a batch, never raises."""
         if event.status < self._floor:
             return
-        if not waiting:
-            waiting.append(event)
-            self._wake.set()
-        elif len(waiting) < self._limit:
-            waiting.append(event)
-        else:
+        waiting = self._waiting
+        if len(waiting) >= self._limit:
             self.dropped += 1
+            return
+        waiting.append(event)
+        if not self._woken():  # after appending, so that a batch that ends meanwhile cannot miss it
+            self._wake.set()
 
     def close(self) -> None:
         """Write what is waiting and end the thread; events that come later are lost."""
