@@ -3,7 +3,7 @@
 import typer
 
 from proxy import __version__
-from proxy.cli import connections, keys, output, serve, services
+from proxy.cli import connections, demo, keys, output, serve, services
 from proxy.cli.session import JsonOption
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
 app.command("check")(services.check)
 app.add_typer(services.group, name="services")
 app.add_typer(services.alias, name="connectors")
