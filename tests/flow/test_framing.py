@@ -270,6 +270,31 @@ async def test_chunk_extensions_and_trailers_stay_here(lab: Lab) -> None:
     assert all(b"X-Trailer" not in bytes(peer.received) for peer in lab.upstream.peers)
 
 
+@pytest.mark.parametrize(
+    "trailer",
+    [b"X-Injected: 1", b"X-A: 1\r\nX-Injected: 1", b"X-Injected: 1\r\nX-B: 2"],
+    ids=["only", "last", "first"],
+)
+async def test_trailers_do_not_reach_the_next_request(lab: Lab, trailer: bytes) -> None:
+    """A trailer field of one request is never a header field of the next on that connection (R7)."""
+    async with lab.calling() as caller:
+        await caller.send(
+            b"POST /test/1 HTTP/1.1\r\n"
+            + auth(lab)
+            + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+            + trailer
+            + b"\r\n\r\n"
+        )
+        first = await caller.answer()
+        assert first.status in {200, 400}
+        await caller.send(raw.request("GET", "/test/2", key=lab.proxy.key))
+        try:
+            assert (await caller.answer()).status == 200
+        except strict.Incomplete:  # closing the connection is right too
+            assert b"HTTP/1.1" not in bytes(caller.received[caller._at :])
+    assert all(b"X-" not in bytes(peer.received) for peer in lab.upstream.peers)
+
+
 @pytest.mark.parametrize("size", [b"+5", b"0x5", b"5_", b" 5", b"fffffffffffffffff", b"-1", b"g", b"5;\x00"])
 async def test_bad_chunk_ends_the_upstream_connection(lab: Lab, size: bytes) -> None:
     """A bad chunk size is an error, and the half-sent request's connection is not used again (R6)."""

@@ -186,7 +186,7 @@ async def test_ten_thousand_query_pairs(lab: Lab) -> None:
 
 async def test_base_path_and_query_join(authority, tmp_path) -> None:
     """A base path joins with one slash, whatever the caller's path begins with (GO 33, 34, R26)."""
-    based = service_file(f"https://{HOST}", base_path='"/base%2Fx"')
+    based = service_file(f"https://{HOST}", base_path='"/base%2Fx"', roots='["/base%2Fx/"]')
     async with Lab(authority, tmp_path, services={"based": based}) as one:
         for sent, seen in (
             ("/based/a", "/base%2Fx/a"),

@@ -19,7 +19,8 @@ _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")  # field-vchar, SP, HTAB: RFC 9
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _CHUNK_SIZE = re.compile(rb"0|[1-9a-fA-F][0-9a-fA-F]{0,15}")
 _HOST = re.compile(rb"(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_SINGLE = frozenset(
+_SINGLE_DOWN = frozenset({b"content-length", b"transfer-encoding"})
+_SINGLE_UP = frozenset(
     {
         b"host",
         b"content-length",
@@ -210,12 +211,12 @@ def _fields(data: bytes, at: int) -> tuple[tuple[Field, ...], int]:
 
 def _rules(fields: tuple[Field, ...], *, is_request: bool, status: int | None) -> None:
     names = [name.lower() for name, _ in fields]
-    for name in _SINGLE:
+    for name in _SINGLE_UP if is_request else _SINGLE_DOWN:
         if names.count(name) > 1:
             raise Dirty(f"{name.decode()} stands {names.count(name)} times")
     for name in names:
         folded = re.sub(rb"[_.]", b"-", name)
-        if folded != name and (folded in _FRAMING or folded in {b"authorization", b"host"}):
+        if is_request and folded != name and (folded in _FRAMING or folded in {b"authorization", b"host"}):
             raise Dirty(f"look-alike {name!r}")
     if b"content-length" in names and b"transfer-encoding" in names:
         raise Dirty("Content-Length beside Transfer-Encoding")

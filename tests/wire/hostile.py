@@ -17,11 +17,12 @@ HIGH = [bytes([n]) for n in (0x80, 0x85, 0x8A, 0x8D, 0xA0, 0xAD, 0xC0, 0xC2, 0xE
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One hostile request."""
+    """One hostile request. ``whole``: it does not end inside a further message, so the next one is by itself."""
 
     name: str
     data: bytes
     expect: Expect
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Answer:
     """One upstream answer.
 
     ``verdict``: bad (502), cut (a truncation that the caller must see), good (passes whole), either.
-    ``then``: what the upstream does after its last byte: keep, finish, cut, reset.
+    ``then``: what the upstream does after its last byte: keep, finish, cut, reset. ``extra``: bytes stand behind
+    the answer, so its connection must not be kept.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Answer:
     then: str = "finish"
     body: bytes | None = None
     method: bytes = b"GET"
+    extra: bool = False
 
 
 def covered(framing: bytes, body: bytes) -> bytes:
