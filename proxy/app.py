@@ -315,12 +315,11 @@ class App:
             )
         connectors = self._connectors_of(settings, catalog)
         retired, self._connectors = self._connectors, connectors
-        kept = {
-            one.name: getattr(self.settings, one.name)
+        waiting = tuple(
+            one.name
             for one in fields(Settings)
-            if one.name not in _RELOADED
-        }
-        waiting = tuple(name for name, value in kept.items() if getattr(settings, name) != value)
+            if one.name not in _RELOADED and getattr(settings, one.name) != getattr(self.settings, one.name)
+        )
         self.catalog, self._declared = catalog, declared
         self.metrics.set_services(catalog.services)
         self.plane.catalog, self.plane.connectors = catalog, connectors
@@ -383,14 +382,13 @@ def _server_limits(settings: Settings) -> ServerLimits:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, output: log.Output) -> AsyncIterator[App]:
+async def opened(settings: Settings, catalog: Catalog, output: log.Output) -> AsyncIterator[App]:
     """The app on bound sockets, not yet accepting; everything is let go at the end.
 
     Raises:
         ConfigurationError, StateError: what the operator has to change; nothing stays open then.
     """
     async with AsyncExitStack() as stack:
-        catalog = assembly.catalog_of(settings)
         assembly.check_followed(settings)
         assembly.check_names(settings, catalog)
         for warning in catalog.warnings:

@@ -87,8 +87,9 @@ class Server:
         os.umask(0o077)
         raise_file_limit()
         async with AsyncExitStack() as stack:
-            folder = self._folder(stack)
-            running = await stack.enter_async_context(app.opened(self._settings, self._output))
+            catalog = assembly.catalog_of(self._settings)
+            folder = self._folder(stack, needed=assembly.needs_vault(self._settings, catalog))
+            running = await stack.enter_async_context(app.opened(self._settings, catalog, self._output))
             await firstrun.make_first_key(running, folder)
             self._handle_signals(running)
             await running.start()
@@ -104,10 +105,9 @@ class Server:
         """Begin to end, as SIGTERM does."""
         self._stop.set()
 
-    def _folder(self, stack: AsyncExitStack) -> Path | None:
+    def _folder(self, stack: AsyncExitStack, *, needed: bool) -> Path | None:
         """The data folder, made and locked; None where nothing has to be kept."""
         folder = self._settings.storage.data_dir
-        needed = assembly.needs_vault(self._settings, assembly.catalog_of(self._settings))
         if not needed and not self._folder_given:
             return None
         try:
@@ -122,7 +122,7 @@ class Server:
         return folder
 
     def _tell_ready(self, running: app.App, folder: Path | None) -> None:
-        egress = self._settings.egress
+        egress, bound = self._settings.egress, running.sockets.addresses()
         if egress.connect_to:
             log.event(
                 "egress_redirected",
@@ -135,7 +135,9 @@ class Server:
             "ready",
             version=__version__,
             pid=os.getpid(),
-            listening=dict(running.sockets.addresses()),
+            data=bound["data"],
+            tls=bound["tls"],
+            control=bound["control"],
             services=len(running.catalog.services),
             keys=len(running.plane.keyring),
             data_folder=None if folder is None else str(folder),

@@ -1,4 +1,4 @@
-"""One harmless call with a connection's token, by the way that all calls take: does it live, and whose is it?"""
+"""One harmless call with a connection's token, by the way that all calls take: does it live, and whose?"""
 
 import asyncio
 import json

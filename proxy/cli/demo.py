@@ -1,5 +1,6 @@
 """``demo``: see a call go through within seconds, without an account anywhere."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ def demo(
             output.document(_as_json(state))
         else:
             _tell(state, once=once)
+        sys.stdout.flush()
 
     def received(seen: Seen) -> None:
         if not as_json:
