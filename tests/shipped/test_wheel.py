@@ -166,5 +166,7 @@ def test_an_installed_wheel_can_be_run_as_a_module(installed: Installed) -> None
 def test_an_installed_wheel_forwards_a_request(installed: Installed) -> None:
     """The demo, which forwards a real request over real TLS, works from the wheel alone and leaves nothing behind."""
     before = sorted(installed.elsewhere.rglob("*"))
-    installed.run("connector-proxy", "demo", "--once")
+    said = installed.run("connector-proxy", "demo", "--once")
+    assert "Authorization: Bearer cpk_" in said
+    assert '"you_called": "GET /v1/whoami"' in said
     assert sorted(installed.elsewhere.rglob("*")) == before
