@@ -20,8 +20,9 @@ _SWITCHING = 101
 class AnswerReader:
     """The reading side of one connection.
 
-    ``head``: of the final answer, once it is whole. ``complete``: the answer is whole. ``fault``: it will never be.
-    ``extra``: bytes came that belong to no answer asked for. ``size``: body bytes waiting to be taken.
+    ``head``: of the final answer, once it is whole. ``complete``: the answer is whole. ``fault``: it will
+    never be. ``extra``: bytes came that belong to no answer asked for. ``size``: body bytes waiting to be
+    taken.
     """
 
     __slots__ = (

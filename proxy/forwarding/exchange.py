@@ -32,8 +32,8 @@ END_OF_CHUNKS = b"0\r\n\r\n"
 class Timeline:
     """What the record needs to know of an exchange, filled in as it happens; times in seconds of the clock.
 
-    ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``: it was
-    written to the caller.
+    ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
+    it was written to the caller.
     """
 
     sent_at: float | None = None

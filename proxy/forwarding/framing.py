@@ -26,7 +26,8 @@ BodyKind = Literal["none", "length", "chunked", "eof"]
 _DIGITS = b"0123456789"
 _MAX_LENGTH_DIGITS = 18
 _MIN_FINAL, _MAX_STATUS = 200, 599
-_NO_CONTENT, _NOT_MODIFIED = 204, 304
+_NO_CONTENT = 204
+_WITHOUT_BODY = frozenset({_NO_CONTENT, 304})
 # What decides framing, routing or access may not come late (RFC 9110 §6.5.1).
 _NEVER_TRAILERS = (
     HOP_BY_HOP | NEVER_SENT | {b"content-encoding", b"content-type", b"content-range", b"location"}
@@ -40,10 +41,10 @@ _NOT_NAMES = frozenset({b"close", b"keep-alive"})
 class AnswerHead(NamedTuple):
     """The head of a final answer: checked, filtered for the caller, with its framing decided.
 
-    ``lines``: the fields that pass, as bytes, in order, repeated ones repeated, ``Via`` of ours last; framing is
-    not among them. ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length that a
-    HEAD or 304 answer announces (None: it announces none). ``reusable``: another request may follow on the
-    connection. ``trailers``: lower-case names of announced trailer fields that may be passed on.
+    ``lines``: the fields that pass, as bytes, in order, repeated ones repeated, ``Via`` of ours last; framing
+    is not among them. ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length
+    that a HEAD or 304 answer announces (None: it announces none). ``reusable``: another request may follow on
+    the connection. ``trailers``: lower-case names of announced trailer fields that may be passed on.
     """
 
     status: int
@@ -82,8 +83,10 @@ def answer_head(
 
     Args:
         version: ``1.1`` or ``1.0``; anything else is refused.
-        status: 200-599; reason: the reason phrase, dropped if it holds control characters.
-        names: of the fields, as sent; values: of the fields, at the same places.
+        status: 200-599.
+        reason: the reason phrase, dropped if it holds control characters.
+        names: of the fields, as sent.
+        values: of the fields, at the same places.
         method: of the request that is answered.
 
     Raises:
@@ -107,7 +110,7 @@ def answer_head(
     if len(reason.translate(None, CONTROLS)) != len(reason):
         reason = b""
     body: BodyKind = "chunked" if chunked else "length" if length is not None else "eof"
-    if method == b"HEAD" or status == _NO_CONTENT or status == _NOT_MODIFIED:  # noqa: PLR1714  # as above
+    if method == b"HEAD" or status in _WITHOUT_BODY:
         body = "none"
         length = None if status == _NO_CONTENT else length
     keeps = b"close" not in options and (version == "1.1" or b"keep-alive" in options) and body != "eof"

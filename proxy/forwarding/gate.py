@@ -196,6 +196,15 @@ def gate(
     )
 
 
+def same_fields(head: Head, method: str, path: str, limits: Limits = DEFAULT_LIMITS) -> Head:
+    """The head of a request with the same method, version and fields as ``head``, and another target.
+
+    Raises:
+        BadRequest, TargetTooLong: as :func:`gate`.
+    """
+    return Head(head.method, _target(method, path, limits), *head[2:])
+
+
 def _method(method: str) -> bytes:
     if method.upper() in _NEVER:
         raise MethodNotAllowed("CONNECT and TRACE are never forwarded")

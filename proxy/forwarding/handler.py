@@ -1,16 +1,15 @@
 """The data path: one coroutine that reads as its own table of contents.
 
 gate -> parse target -> find key -> authenticate -> match service, host, path -> permit -> connection
--> credential -> rewrite -> forward -> relay -> record. The only module that knows both ``forwarding`` and ``connectors``.
+-> credential -> rewrite -> forward -> relay -> record. The only module that knows both ``forwarding`` and
+``connectors``.
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -18,21 +17,23 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from proxy import log
 from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
-from proxy.errors import AccountError, BodyTooLarge, InvalidKey, Overloaded, RequestError, UnknownService
+from proxy.errors import BodyTooLarge, InvalidKey, Overloaded, RequestError, UnknownService
 from proxy.forwarding.exchange import BodyLimits, Exchange, Timeline
 from proxy.forwarding.framing import AnswerHead
-from proxy.forwarding.gate import Head, Limits, gate
-from proxy.forwarding.keys import Grant, KeyRing, Presented, find_key
+from proxy.forwarding.gate import Head, Limits
+from proxy.forwarding.keys import Grant, KeyRing, Presented
+from proxy.forwarding.own_answers import about_the_proxy, refusal, write
 from proxy.forwarding.permits import check, effective_method
 from proxy.forwarding.pool import Pool
-from proxy.forwarding.rewrite import Injection, prepare, request_head
+from proxy.forwarding.record import Record, Recorder
+from proxy.forwarding.repeat import Repeat
+from proxy.forwarding.rewrite import Injection, prepare
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
 from proxy.forwarding.server import CallerConnection
 from proxy.forwarding.slowdown import Slowdown
 from proxy.metrics import Metrics
-from proxy.problems import Answer, internal, problem, row
+from proxy.problems import Answer, internal, row
 
-HEALTH = b"/-/health"
 _INJECTIONS_KEPT = 4096
 _UNAUTHORIZED = 401
 
@@ -54,8 +55,8 @@ class Credentials(Protocol):
 class DataPlaneOptions:
     """``body_bytes``: limit of a request body (0: none). ``body_idle_s``: seconds between its pieces.
 
-    ``upstream_per_service``: requests to one service at once. ``connect_base_url``: where a person connects an
-    account, None when nothing is served there.
+    ``upstream_per_service``: requests to one service at once. ``connect_base_url``: where a person connects
+    an account, None when nothing is served there.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -65,24 +66,7 @@ class DataPlaneOptions:
     connect_base_url: str | None = None
 
 
-@dataclass(slots=True)
-class Record:
-    """What the log will say of a request: written step by step, read once at the end, decides nothing."""
-
-    request_id: str
-    started: float
-    method: str
-    path: str
-    key_id: str | None = None
-    service: str | None = None
-    connection: str | None = None
-    status: int = 0
-    error: str | None = None
-    outcome: log.Outcome = "answered"
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A request that may be made: whose it is, where it goes, with whose token."""
 
     head: Head
@@ -121,8 +105,7 @@ class DataPlane:
         self.draining = False
         self.used: dict[str, float] = {}
         self._pool = pool
-        self._metrics = metrics
-        self._events = events
+        self._recorder = Recorder(metrics, events, clock, wall)
         self._options = options
         self._body_limits = BodyLimits(options.body_bytes, options.body_idle_s)
         self._clock = clock
@@ -130,8 +113,6 @@ class DataPlane:
         self._slowdown = Slowdown()
         self._injections: dict[tuple[str, str, str], tuple[Credential, Injection]] = {}
         self._at_work: dict[str, int] = {}
-        self._id_prefix = secrets.token_hex(5)
-        self._ids = count(1)
 
     # --- the data path -------------------------------------------------------------------------------
 
@@ -139,45 +120,45 @@ class DataPlane:
         self, message: RawRequestMessage, payload: StreamReader, caller: CallerConnection
     ) -> None:
         """Answer one request; lets no exception out but the cancellation of a caller that left."""
-        record = Record(self._new_id(), self._clock(), message.method, message.path)
+        record = self._recorder.begin(message.method, message.path)
         timeline = Timeline()
         head: Head | None = None
+        repeat = caller.repeat
         try:
-            head = gate(
-                message.method, message.path, message.version, message.raw_headers, self._options.limits
-            )
+            head = repeat.head(message, self._options.limits)
             if head.wants_close:
                 caller.keep = False
-            own = self._own_answer(head)
+            own = about_the_proxy(head, draining=self.draining)
             if own is not None:
                 self._write(own, record, caller, head)
                 return
-            admitted = await self._admit(head, caller, record)
+            admitted = await self._admit(head, caller, repeat, record)
             with _Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
-                await self._forward(admitted, payload, caller, timeline)
+                await self._forward(admitted, payload, caller, repeat, timeline)
             record.status = timeline.status or 0
         except RequestError as error:
             await self._refuse(error, record, caller, head, payload)
         except asyncio.CancelledError:
             record.outcome, record.status = "caller_left", log.CALLER_LEFT
             raise
-        except Exception as error:  # noqa: BLE001  # a fault of ours must not end the connection without an answer
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not end the connection without an
+        answer
             log.crash("data_path_failed", error, request_id=record.request_id)
             self._fail(record, caller, head, timeline)
         finally:
-            self._record(record, timeline, caller)
+            self._recorder.end(record, timeline, caller.peer)
 
-    async def _admit(self, head: Head, caller: CallerConnection, record: Record) -> Admitted:
+    async def _admit(self, head: Head, caller: CallerConnection, repeat: Repeat, record: Record) -> Admitted:
         """Find out who asks, for what, and with whose account; nothing has left the process yet."""
         target = parse_target(head.target)
         service = self.catalog.services.get(target.service)
-        presented = find_key(head, service, target.query)
-        grant = self.keyring.authenticate(presented.key, now=self._wall(), peer_ip=caller.peer or None)
+        presented = repeat.presented(head, service, target.query)
+        now = self._wall()
+        grant = repeat.grant(presented, self.keyring, now, caller.peer)
         record.key_id = grant.record.key_id
-        self.used[grant.record.key_id] = self._wall()
-        target, service = self._rooted(target, service, grant, head)
+        self.used[grant.record.key_id] = now
         if service is None:
-            raise UnknownService("there is no service of that name; the first path segment names the service")
+            target, service = self._rooted(grant, head)
         record.service = service.type_id
         if self._options.body_bytes and head.length > self._options.body_bytes:
             raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
@@ -194,41 +175,43 @@ class DataPlane:
         record.connection = credential.connection
         return Admitted(head, route, presented, credential)
 
-    def _rooted(
-        self, target: Target, service: Service | None, grant: Grant, head: Head
-    ) -> tuple[Target, Service | None]:
+    def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
         """A key made for one service reaches it without its prefix; a literal service id always wins."""
         root = grant.record.root
-        if service is not None or root is None:
-            return target, service
-        return rooted_target(head.target, root), self.catalog.services.get(root)
+        service = None if root is None else self.catalog.services.get(root)
+        if service is None:
+            raise UnknownService("there is no service of that name; the first path segment names the service")
+        return rooted_target(head.target, service.type_id), service
 
     async def _forward(
-        self, admitted: Admitted, payload: StreamReader, caller: CallerConnection, timeline: Timeline
+        self,
+        admitted: Admitted,
+        payload: StreamReader,
+        caller: CallerConnection,
+        repeat: Repeat,
+        timeline: Timeline,
     ) -> None:
         """Send the request with the account's token and relay the answer."""
-        head, route, credential = admitted.head, admitted.route, admitted.credential
+        head, credential = admitted.head, admitted.credential
         exchange = Exchange(
             self._pool, head, payload, caller, limits=self._body_limits, timeline=timeline, clock=self._clock
         )
         try:
-            answer = await self._send(exchange, admitted, credential)
+            answer = await self._send(exchange, admitted, repeat)
             if answer.status == _UNAUTHORIZED and head.body == "none":
                 newer = await self.connectors.refused(credential)
                 if newer is not None and newer is not credential:
                     exchange.drop()
-                    answer = await self._send(
-                        exchange, Admitted(head, route, admitted.presented, newer), newer
-                    )
+                    answer = await self._send(exchange, admitted._replace(credential=newer), repeat)
             await exchange.relay(answer)
         except BaseException:
             exchange.drop()
             raise
 
-    async def _send(self, exchange: Exchange, admitted: Admitted, credential: Credential) -> AnswerHead:
-        injection = self._injection(admitted.route, credential)
-        outgoing = request_head(admitted.head, admitted.route, injection, admitted.presented)
-        return await exchange.send(injection.origin, outgoing)
+    async def _send(self, exchange: Exchange, admitted: Admitted, repeat: Repeat) -> AnswerHead:
+        head, route, presented, credential = admitted
+        injection = self._injection(route, credential)
+        return await exchange.send(injection.origin, repeat.outgoing(head, route, injection, presented))
 
     def _injection(self, route: Route, credential: Credential) -> Injection:
         """What this credential puts into requests to this host; kept as long as the credential lives."""
@@ -251,19 +234,6 @@ class DataPlane:
 
     # --- answers of our own --------------------------------------------------------------------------
 
-    def _own_answer(self, head: Head) -> Answer | None:
-        if head.is_asterisk:
-            return Answer(204, ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),), b"")
-        if head.target != HEALTH:
-            return None
-        body = b'{"status":"draining"}' if self.draining else b'{"status":"ok"}'
-        fields = (
-            (b"Content-Type", b"application/json"),
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Cache-Control", b"no-store"),
-        )
-        return Answer(503 if self.draining else 200, fields, body)
-
     async def _refuse(
         self,
         error: RequestError,
@@ -279,28 +249,20 @@ class DataPlane:
                 await asyncio.sleep(delay)
         if head is None or not (payload is EMPTY_PAYLOAD or payload.is_eof()):
             caller.keep = False
-        service = self.catalog.services.get(error.service) if error.service else None
         base = self._options.connect_base_url
-        connect_url = f"{base}/connect/{error.service}" if base and isinstance(error, AccountError) else None
-        made = problem(
-            error,
-            request_id=record.request_id,
-            plane="data",
-            connect_url=connect_url,
-            shape=service.errors if service is not None else None,
-        )
-        record.error = row(error).code
-        record.outcome = "refused"
+        made = refusal(error, self.catalog, request_id=record.request_id, connect_base_url=base)
+        record.error, record.outcome = row(error).code, "refused"
         self._write(made, record, caller, head)
 
     def refuse(self, error: RequestError, caller: CallerConnection) -> None:
         """Answer bytes that are no request, or a caller too many, and end the connection."""
-        record = Record(self._new_id(), self._clock(), "-", "-", error=row(error).code, outcome="refused")
+        record = self._recorder.begin("-", "-")
+        record.error, record.outcome = row(error).code, "refused"
         caller.keep = False
-        made = problem(error, request_id=record.request_id, plane="data")
+        made = refusal(error, self.catalog, request_id=record.request_id, connect_base_url=None)
         self._write(made, record, caller, None)
         caller.end(linger=True)
-        self._record(record, Timeline(), caller)
+        self._recorder.end(record, Timeline(), caller.peer)
 
     def _fail(self, record: Record, caller: CallerConnection, head: Head | None, timeline: Timeline) -> None:
         record.outcome, record.error, caller.keep = "failed", "internal_error", False
@@ -313,67 +275,7 @@ class DataPlane:
         record.status = made.status
         if self.draining:
             caller.keep = False
-        http10 = head is not None and head.http10
-        lines = [b"HTTP/1.%d %d \r\n" % (0 if http10 else 1, made.status)]
-        lines += [b"%b: %b\r\n" % pair for pair in made.headers]
-        if not caller.keep:
-            lines.append(b"Connection: close\r\n")
-        elif http10:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        if head is None or head.method != b"HEAD":
-            lines.append(made.body)
-        caller.write(b"".join(lines))
-
-    # --- the record ----------------------------------------------------------------------------------
-
-    def _new_id(self) -> str:
-        return f"{self._id_prefix}-{next(self._ids):x}"
-
-    def _record(self, record: Record, timeline: Timeline, caller: CallerConnection) -> None:
-        ended = self._clock()
-        duration = ended - record.started
-        waited = first_byte = None
-        if timeline.sent_at is not None:
-            waited = (timeline.head_at or ended) - timeline.sent_at
-            first_byte = waited if timeline.head_at is not None else None
-        if timeline.cut is not None:
-            record.outcome, record.error = "cut", row(timeline.cut).code
-        added = None
-        if timeline.sent_at is not None and timeline.head_at is not None and timeline.written_at is not None:
-            added = timeline.sent_at - record.started + timeline.written_at - timeline.head_at
-        if record.error is not None:
-            self._metrics.refused(record.error)
-        self._metrics.service(record.service).record(
-            record.method,
-            record.status,
-            bytes_in=timeline.bytes_in,
-            bytes_out=timeline.bytes_out,
-            duration=duration,
-            added=added,
-            first_byte=first_byte,
-        )
-        self._events.emit(
-            log.AccessEvent(
-                self._wall() - duration,
-                record.request_id,
-                record.key_id,
-                record.service,
-                record.connection,
-                record.method,
-                record.path,
-                record.status,
-                timeline.bytes_in,
-                timeline.bytes_out,
-                duration,
-                waited,
-                first_byte,
-                timeline.upstream,
-                record.error,
-                caller.peer,
-                record.outcome,
-            )
-        )
+        write(made, caller, head)
 
 
 class _Place:

@@ -88,14 +88,22 @@ def parse_permit(text: str) -> Permit:
     return Permit(service, connection if at else None, names, pattern)
 
 
+_Call = tuple[str, str | None, str, bytes]
+_VERDICTS = 256
+_PATH_REMEMBERED = 256
+
+
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """The permits of one key, arranged by service. Two requests never change it."""
+    """The permits of one key, arranged by service; verdicts follow from them alone, so the last ones are
+    kept.
+    """
 
     permits: tuple[Permit, ...]
     _whole: frozenset[str] = field(init=False, repr=False, compare=False)
     _by_service: Mapping[str, tuple[Permit, ...]] = field(init=False, repr=False, compare=False)
     _for_any: tuple[Permit, ...] = field(init=False, repr=False, compare=False)
+    _verdicts: dict[_Call, bool] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         by_service: dict[str, list[Permit]] = {}
@@ -132,6 +140,17 @@ class Decider:
         """
         if service in self._whole or "*" in self._whole:
             return True
+        call = (service, connection, method, path)
+        verdict = self._verdicts.get(call)
+        if verdict is None:
+            verdict = self._judge(*call)
+            if len(path) <= _PATH_REMEMBERED:
+                if len(self._verdicts) >= _VERDICTS:
+                    self._verdicts.clear()
+                self._verdicts[call] = verdict
+        return verdict
+
+    def _judge(self, service: str, connection: str | None, method: str, path: bytes) -> bool:
         permits = [
             permit
             for permit in self._of(service)
@@ -165,7 +184,7 @@ def _closed(service: Service) -> Memo[str]:
     """For an upstream path of the service: why it is closed to every key, or nothing."""
     known = _CLOSED.get(service.type_id)
     if known is None or known[0] is not service:
-        known = (service, Memo(lambda path: _why_closed(service, path), longest=256, most=512))
+        known = (service, Memo(lambda path: _why_closed(service, path), longest=_PATH_REMEMBERED, most=512))
         _CLOSED[service.type_id] = known
     return known[1]
 

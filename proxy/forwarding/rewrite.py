@@ -48,6 +48,7 @@ class Injection:
     parameters: frozenset[bytes]
     defaults: tuple[tuple[bytes, bytes], ...]
     none_parameters: frozenset[bytes]
+    may_go_without: bool
 
 
 def prepare(
@@ -89,6 +90,7 @@ def prepare(
             (name.lower().encode(), f"{name}: {value}\r\n".encode()) for name, value in service.headers
         ),
         none_parameters=frozenset(name.lower().encode() for name in host.none_when_query),
+        may_go_without=bool(host.none_when or host.none_when_query),
     )
 
 
@@ -135,12 +137,45 @@ def request_head(head: Head, route: Route, injection: Injection, presented: Pres
     if key in out:
         out = _compose(head, route, injection, without=key)
     # The last gate: whatever the steps above overlooked does not leave.
-    if key in out or (b"%" in out and key in unquote_to_bytes(out)) or _holds_base64(out, key):
+    if _holds(out, key):
         raise BadRequest(
             "the proxy key stands in a place from which it cannot be removed",
             service=injection.service.type_id,
         )
     return out
+
+
+def tail_for_all(head: Head, injection: Injection, outgoing: bytes) -> bytes | None:
+    """What follows the target in ``outgoing``, if it would follow any other target too; else None.
+
+    A caller on a kept connection sends the same fields with every request; this spares it the rewriting.
+
+    Args:
+        head: of the request.
+        injection: the same as for ``outgoing``.
+        outgoing: what :func:`request_head` gave.
+    """
+    if injection.host.none_when or injection.none_parameters or injection.replace_headers:
+        return None
+    return outgoing[outgoing.index(injection.start, len(head.method)) :]
+
+
+def request_head_with(
+    tail: bytes, head: Head, route: Route, injection: Injection, presented: Presented
+) -> bytes | None:
+    """The same bytes as :func:`request_head` makes, from a tail; None where only that function knows."""
+    query = route.query
+    if query and injection.parameters:
+        return None
+    target = route.path if query is None else b"%b?%b" % (route.path, query)
+    if _holds(target, presented.key):
+        return None
+    return b"%b %b%b" % (head.method, target, tail)
+
+
+def _holds(out: bytes, key: bytes) -> bool:
+    """True when the key is in there: raw, percent-encoded, or in base64."""
+    return key in out or (b"%" in out and key in unquote_to_bytes(out)) or _holds_base64(out, key)
 
 
 def _base64_cores(text: bytes) -> tuple[bytes, ...]:
@@ -167,7 +202,7 @@ def _holds_base64(out: bytes, key: bytes) -> bool:
 
 def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) -> bytes:
     query = route.query
-    anonymous = not injection.line or _is_anonymous(route, injection)
+    anonymous = not injection.line or (injection.may_go_without and _goes_without(route, injection))
     if query and (injection.parameters or without):
         query = _query(query, route, injection, without, anonymous=anonymous)
     target = route.path if query is None else b"%b?%b" % (route.path, query)
@@ -221,7 +256,7 @@ def _kept_odd(head: Head, injection: Injection) -> list[HeadField]:
     return [item for item in head.fields if injection.passes[folded := fold(item[0])] and folded not in named]
 
 
-def _is_anonymous(route: Route, injection: Injection) -> bool:
+def _goes_without(route: Route, injection: Injection) -> bool:
     """True when the host takes this call without a token."""
     if any(pattern.matches(route.path) for pattern in injection.host.none_when):
         return True

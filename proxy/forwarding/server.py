@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server
 
 from proxy.errors import BadRequest, HeadersTooLarge, Overloaded, RequestError, RequestTimeout, TargetTooLong
+from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.upstream import UpstreamConnection
 
 SWEEP_S = 0.5
@@ -48,7 +49,7 @@ class CallerConnection(RequestHandler):
     """One caller's connection: requests are answered in order, one at a time (R17).
 
     ``keep`` is set by the handler for each request: whether the connection may carry another one.
-    ``source`` is the upstream connection whose body is being written to this caller.
+    ``source`` is the upstream connection whose body is being written to this caller. ``repeat``: see there.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class CallerConnection(RequestHandler):
         "keep",
         "local",
         "peer",
+        "repeat",
         "server",
         "source",
         "tls",
@@ -89,6 +91,7 @@ class CallerConnection(RequestHandler):
         self._since = loop.time()
         self.keep = True
         self.source: UpstreamConnection | None = None
+        self.repeat = Repeat()
         self.peer = ""
         self.local = ""
         self.tls = False
@@ -340,7 +343,7 @@ class DataServer(Server):
             if isinstance(connection, CallerConnection) and connection._state == "head":  # noqa: SLF001  # own class
                 connection.end(linger=False)
         while self._connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # aiohttp's own table of connections tells nobody
         clean = not self._connections
         tasks = [c._task_handler for c in self.connections if c._task_handler is not None]  # noqa: SLF001
         for connection in self.connections:

@@ -1,7 +1,7 @@
 """One connection to a service: our HTTP/1.1 client protocol, one exchange at a time.
 
-``ClientSession`` is not used on the data path: it re-sends requests by itself, drops header bytes and costs four
-to five times as much.
+``ClientSession`` is not used on the data path: it re-sends requests by itself, drops header bytes and costs
+four to five times as much.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ class Sink(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """Idle, or at work on one exchange; lost or aborted at any point.
 
-    ``last_activity``, ``started`` and ``idle_since`` are seconds of ``clock``, read by the pool's sweep, which
-    enforces the timeouts. ``lane`` is the pool's key, ``address`` what was dialled.
+    ``last_activity``, ``started`` and ``idle_since`` are seconds of ``clock``, read by the pool's sweep,
+    which enforces the timeouts. ``lane`` is the pool's key, ``address`` what was dialled.
     """
 
     __slots__ = (
@@ -208,7 +208,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is ready (after the TLS handshake, if there is one)."""
-        self._transport = transport  # type: ignore[assignment]  # the two loops' transports share no base class
+        self._transport = transport  # type: ignore[assignment]  # the two loops' transports share no base
+        class
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer; bytes nobody asked for end the connection (R48)."""
@@ -238,8 +239,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.pause_reading()
 
     def eof_received(self) -> bool:
-        """An orderly end: FIN, under TLS a close_notify; a TLS connection cut without one is no end of a body."""
-        self._reader.feed_eof()
+        """An orderly end: FIN, under TLS a close_notify; a TLS connection cut without one is no end of a
+        body.""" self._reader.feed_eof()
         if self._at_work and self._reader.complete and self._sink is not None:
             sink, self._sink = self._sink, None
             sink.end([])

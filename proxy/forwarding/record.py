@@ -1,0 +1,108 @@
+"""What is remembered of a request: one log event, its counts, its key's last use. Decides nothing."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from proxy import log
+from proxy.forwarding.exchange import Timeline
+from proxy.metrics import Metrics
+from proxy.problems import row
+
+
+@dataclass(slots=True)
+class Record:
+    """What the log will say of a request: written step by step, read once at the end."""
+
+    request_id: str
+    started: float
+    method: str
+    path: str
+    key_id: str | None = None
+    service: str | None = None
+    connection: str | None = None
+    status: int = 0
+    error: str | None = None
+    outcome: log.Outcome = "answered"
+
+
+class Recorder:
+    """Turns records into events and counts.
+
+    Args:
+        metrics: where requests are counted.
+        events: where one event a request goes.
+        clock: monotonic seconds.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        events: log.EventWriter,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._metrics = metrics
+        self._events = events
+        self._clock = clock
+        self._wall = wall
+        self._prefix = secrets.token_hex(5)
+        self._numbers = count(1)
+
+    def begin(self, method: str, path: str) -> Record:
+        """A record with an id that no other request has."""
+        return Record(f"{self._prefix}-{next(self._numbers):x}", self._clock(), method, path)
+
+    def end(self, record: Record, timeline: Timeline, caller: str) -> None:
+        """Count and log a request that is over.
+
+        Args:
+            record: what happened to it here.
+            timeline: what happened on the way to the service.
+            caller: address of the peer.
+        """
+        duration = self._clock() - record.started
+        waited = first_byte = added = None
+        if timeline.sent_at is not None:
+            if timeline.head_at is None:
+                waited = record.started + duration - timeline.sent_at
+            else:
+                waited = first_byte = timeline.head_at - timeline.sent_at
+                if timeline.written_at is not None:
+                    added = timeline.sent_at - record.started + timeline.written_at - timeline.head_at
+        if timeline.cut is not None:
+            record.outcome, record.error = "cut", row(timeline.cut).code
+        if record.error is not None:
+            self._metrics.refused(record.error)
+        self._metrics.service(record.service).record(
+            record.method,
+            record.status,
+            bytes_in=timeline.bytes_in,
+            bytes_out=timeline.bytes_out,
+            duration=duration,
+            added=added,
+            first_byte=first_byte,
+        )
+        self._events.emit(
+            log.AccessEvent(
+                self._wall() - duration,
+                record.request_id,
+                record.key_id,
+                record.service,
+                record.connection,
+                record.method,
+                record.path,
+                record.status,
+                timeline.bytes_in,
+                timeline.bytes_out,
+                duration,
+                waited,
+                first_byte,
+                timeline.upstream,
+                record.error,
+                caller,
+                record.outcome,
+            )
+        )
