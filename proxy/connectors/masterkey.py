@@ -82,19 +82,19 @@ class KeyFile:
 
     def _read(self) -> Secret | None:
         try:
-            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            with self.path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                content = file.read(_MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StateError(f"the master key file {self.path} cannot be read: {error.strerror}") from error
-        with os.fdopen(handle, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise StateError(
-                    f"the master key file {self.path} is open to other users ({stat.S_IMODE(mode):04o}): "
-                    f"chmod 600 {self.path}, and think about who may have read it"
-                )
-            return Secret(file.read(_MAX_BYTES).decode("ascii", "replace").strip())
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise StateError(
+                f"the master key file {self.path} is open to other users ({stat.S_IMODE(mode):04o}): "
+                f"chmod 600 {self.path}, and think about who may have read it"
+            )
+        return Secret(content.decode("ascii", "replace").strip())
 
     def _write(self, key: Secret) -> None:
         """Whole or not at all, and never over another: written aside, synced, then linked to its name."""

@@ -347,3 +347,22 @@ async def test_a_busy_database_is_waited_for(tmp_path: Path) -> None:
 async def _put(store: Store, name: str) -> None:
     async with store.transaction() as writing:
         await writing.execute(AUDIT, name, 1)
+
+
+async def test_a_caller_that_leaves_while_the_thread_works(tmp_path: Path) -> None:
+    """Cancelled while SQLite waits for a lock: the work ends first, nothing of it stays, and the store goes on."""
+    async with _sqlite(tmp_path / "data")() as store:
+        other = sqlite3.connect(tmp_path / "data" / "vault.db", isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(_put(store, "left"))
+        await asyncio.wait([waiting], timeout=0.05)
+        for _ in range(3):
+            waiting.cancel()
+            await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()
+        other.execute("COMMIT")
+        other.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await _put(store, "next")
+        assert await _ids(store) == ["next"]

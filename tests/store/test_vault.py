@@ -590,3 +590,36 @@ async def test_numbers_that_went_back_are_noticed(tmp_path: Path) -> None:
         _edit(folder, "UPDATE changes SET sequence = 1")
         await vault.catch_up()
         assert [one.name for one in vault.connections()] == ["old"]
+
+
+async def test_a_commit_counts_even_if_reading_it_back_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change whose commit succeeded is no error when reading or erasing fails after it; memory follows later."""
+    folder = tmp_path / "d"
+    async with opened(folder) as vault:
+        await vault.save_connection("slack", "work", _tokens("xoxp-1"))
+
+        def fails() -> object:
+            raise StoreError("the disk reports an error", reason="io")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(vault._store, "snapshot", fails)
+            broken.setattr(vault._store, "scrub", fails)
+            assert (await vault.save_connection("slack", "work", _tokens("xoxp-2"))).generation == 2
+            assert vault.snapshot.credentials["slack", None].access_token == Secret("xoxp-1")
+        await vault.catch_up()
+        assert vault.snapshot.credentials["slack", None].access_token == Secret("xoxp-2")
+        assert (folder / "vault.db-wal").stat().st_size == 0
+
+
+async def test_a_key_file_that_cannot_be_used(tmp_path: Path) -> None:
+    """A folder in the key file's place, or an empty file, stops the start with the reason."""
+    (tmp_path / "folder").mkdir(mode=0o700)
+    with pytest.raises(StateError, match="cannot be read: Is a directory"):
+        await Vault.open(tmp_path / "d", KeyFile(tmp_path / "folder"), catalog=CATALOG, clock=Clock())
+    (tmp_path / "empty").touch(0o600)
+    with pytest.raises(StateError, match="not 32 bytes"):
+        await Vault.open(tmp_path / "d", KeyFile(tmp_path / "empty"), catalog=CATALOG, clock=Clock())
+    with pytest.raises(StateError, match="cannot be made: No such file"):
+        await Vault.open(tmp_path / "d", KeyFile(tmp_path / "none" / "key"), catalog=CATALOG, clock=Clock())

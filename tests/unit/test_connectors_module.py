@@ -164,6 +164,28 @@ async def test_frozen_and_removed_count_at_once(tmp_path: Path) -> None:
             await connectors.get_connection("slack")
 
 
+@pytest.mark.parametrize(
+    ("statement", "match"),
+    [
+        (
+            "UPDATE connections SET state = 'reauthorization_required', cause = 'revoked'",
+            r"needs a person \(revoked\)",
+        ),
+        ("UPDATE connections SET access_token = zeroblob(60)", "is damaged: store a new one"),
+    ],
+)
+async def test_what_a_person_must_mend_is_told(tmp_path: Path, statement: str, match: str) -> None:
+    """A dead grant and a damaged token say so, with the command that mends it (R140, R178)."""
+    async with _connectors(tmp_path) as (_, vault):
+        await vault.save_connection("slack", "work", _tokens("xoxp"))
+        async with vault._store.transaction() as writing:
+            await writing.execute(statement)
+    async with _connectors(tmp_path) as (connectors, _):
+        with pytest.raises(ReauthorizationRequired, match=match) as caught:
+            await connectors.get_connection("slack")
+    assert "connect slack --connection work --access-token-stdin" in caught.value.detail
+
+
 async def test_what_another_process_stored_is_found(tmp_path: Path) -> None:
     """Without anything in memory the store is looked at before saying no (R176)."""
     async with _connectors(tmp_path) as (connectors, _), opened(tmp_path / "d") as other:
@@ -219,7 +241,7 @@ async def test_tokens_are_in_no_repr_or_error(tmp_path: Path) -> None:
 
 
 async def test_ready_is_the_same_object_and_quick(tmp_path: Path) -> None:
-    """The same Credential while nothing changed, in well under a microsecond, and without garbage."""
+    """The same Credential while nothing changed, in microseconds, and without garbage."""
     async with _connectors(tmp_path) as (connectors, vault):
         for at in range(200):
             await vault.save_connection("slack", f"c{at}", _tokens(f"xoxp-{at}", NOW + 100))
@@ -233,7 +255,7 @@ async def test_ready_is_the_same_object_and_quick(tmp_path: Path) -> None:
         for _ in range(1000):
             connectors.ready("slack", None)
         assert gc.get_count()[0] - before < 50
-    assert best < 2e-6  # 0.3 us alone on the reference machine; room for a busy one
+    assert best < 10e-6  # 0.3 us alone; room for a busy machine and for coverage, none for I/O or a thread
 
 
 def test_from_threads(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ async def test_closing_ends_a_run() -> None:
     waiting = asyncio.create_task(source.obtain("slack", None))
     await asyncio.sleep(0.2)
     await source.close()
-    with pytest.raises(RefreshFailed, match="stopping"):
+    with pytest.raises(RefreshFailed, match="closed or replaced"):
         await waiting
 
 

@@ -130,7 +130,9 @@ class CachedCredential:
             caller = asyncio.current_task()
             if task.cancelled() and caller is not None and not caller.cancelling():
                 raise RefreshFailed(
-                    "the program is stopping", service=self._service.type_id, retry_after=FIRST_RETRY_S
+                    "the source of this token was closed or replaced",
+                    service=self._service.type_id,
+                    retry_after=FIRST_RETRY_S,
                 ) from None
             raise
 
