@@ -94,7 +94,7 @@ def connection_of(row: Row) -> Connection:
 
 
 def _token_place(row: Row, column: str) -> Place:
-    """What decides where a token is sent is part of its place: a row edited to lead elsewhere does not open."""
+    """What decides where a token is sent is part of its place: a row edited to lead elsewhere fails."""
     identity = [row["connection_id"], row["service"], row["config"], row["scheme"]]
     return Place("connections", to_json(identity), column)
 
