@@ -84,7 +84,7 @@ def _guard(hosts: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]
     ) -> web.StreamResponse:
         request_id = secrets.token_hex(8)
         if not _is_ours(request, hosts):
-            return _answer(
+            return response_of(
                 problems.plain(
                     problems.MISDIRECTED,
                     "the Host is none of control.allowed_hosts",
@@ -96,17 +96,17 @@ def _guard(hosts: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]
             return await handler(request)
         except web.HTTPMethodNotAllowed as refusal:
             error = MethodNotAllowed("this page knows GET and HEAD")
-            answer = _answer(problems.problem(error, request_id=request_id, plane="control"))
+            answer = response_of(problems.problem(error, request_id=request_id, plane="control"))
             answer.headers[hdrs.ALLOW] = ", ".join(sorted(refusal.allowed_methods))
             return answer
         except web.HTTPException:
             missing = problems.plain(
                 problems.NOT_FOUND, "no such page", request_id=request_id, plane="control"
             )
-            return _answer(missing)
+            return response_of(missing)
         except Exception as error:  # noqa: BLE001  # the last line of defence: a traceback must not reach anybody
             log.crash("control_plane_failed", error, request_id=request_id)
-            return _answer(problems.internal(request_id=request_id, plane="control"))
+            return response_of(problems.internal(request_id=request_id, plane="control"))
 
     return guard
 
@@ -134,7 +134,8 @@ def _arrived_at(request: web.Request) -> str | None:
     return None if address is None else str(address)
 
 
-def _answer(answer: problems.Answer) -> web.Response:
+def response_of(answer: problems.Answer) -> web.Response:
+    """An answer of ``problems`` as aiohttp sends it."""
     headers = [(name.decode(), value.decode()) for name, value in answer.headers if name != b"Content-Length"]
     return web.Response(status=answer.status, body=answer.body, headers=headers)
 

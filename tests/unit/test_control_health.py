@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientSession, UnixConnector, web
 
 from proxy.control.health import Readiness, make_control_app
+from proxy.control.listener import ControlRunner
 from proxy.metrics import Metrics
 from proxy.problems import CODES
 
@@ -17,7 +18,7 @@ from proxy.problems import CODES
 @asynccontextmanager
 async def listening(app: web.Application, path: Path | None = None) -> AsyncIterator[int]:
     """The app on a free port (or a unix socket)."""
-    web_runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    web_runner = ControlRunner(app, access_log=None, handle_signals=False)
     await web_runner.setup()
     site: web.BaseSite = (
         web.TCPSite(web_runner, "127.0.0.1", 0) if path is None else web.UnixSite(web_runner, str(path))
@@ -195,3 +196,26 @@ async def test_a_unix_socket_serves_the_same_pages(tmp_path: Path):
             assert answer.status == 200
         async with session.get("http://attacker.example/healthz") as answer:
             assert answer.status == 421
+
+
+MALFORMED = [
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nBad canary\x01: x\r\n\r\n",
+    b"GET /canary\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"canary\r\n\r\n",
+    b"GET /canary" + b"c" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", MALFORMED)
+async def test_a_malformed_request_is_neither_echoed_nor_logged(
+    sent: bytes, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+):
+    """R143, R156: aiohttp's page quotes the bad bytes and its version; ours is a problem, and the line ends there."""
+    async with listening(app_of()) as port:
+        status, fields, body = await raw(port, sent)
+    printed = capsys.readouterr()
+    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+    assert fields["server"] == "connector-proxy"
+    assert fields["x-frame-options"] == "DENY"
+    assert b"canary" not in body
+    assert "canary" not in caplog.text + printed.out + printed.err
