@@ -22,7 +22,7 @@ from proxy.forwarding.relay import Relay
 from proxy.forwarding.server import CallerConnection
 from proxy.forwarding.upstream import UpstreamConnection
 
-# RFC 9110 §9.2.2. Only these, without a body, may be sent again when a reused connection died unanswered (R62).
+# RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 END_OF_CHUNKS = b"0\r\n\r\n"

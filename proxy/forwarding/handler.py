@@ -141,8 +141,7 @@ class DataPlane:
         except asyncio.CancelledError:
             record.outcome, record.status = "caller_left", log.CALLER_LEFT
             raise
-        except Exception as error:  # noqa: BLE001  # a fault of ours must not end the connection without an
-        answer
+        except Exception as error:  # noqa: BLE001  # a fault of ours needs an answer too
             log.crash("data_path_failed", error, request_id=record.request_id)
             self._fail(record, caller, head, timeline)
         finally:

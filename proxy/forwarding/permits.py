@@ -95,8 +95,9 @@ _PATH_REMEMBERED = 256
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """The permits of one key, arranged by service; verdicts follow from them alone, so the last ones are
-    kept.
+    """The permits of one key, arranged by service.
+
+    Verdicts follow from them alone, so the last ones are kept.
     """
 
     permits: tuple[Permit, ...]

@@ -208,8 +208,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is ready (after the TLS handshake, if there is one)."""
-        self._transport = transport  # type: ignore[assignment]  # the two loops' transports share no base
-        class
+        self._transport = transport  # type: ignore[assignment]  # transports share no base class
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer; bytes nobody asked for end the connection (R48)."""
@@ -239,8 +238,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.pause_reading()
 
     def eof_received(self) -> bool:
-        """An orderly end: FIN, under TLS a close_notify; a TLS connection cut without one is no end of a
-        body.""" self._reader.feed_eof()
+        """An orderly end: FIN, under TLS a close_notify. A TLS stream cut without one ends no body."""
+        self._reader.feed_eof()
         if self._at_work and self._reader.complete and self._sink is not None:
             sink, self._sink = self._sink, None
             sink.end([])
