@@ -244,7 +244,7 @@ class App:
                 await self.vault.touch_keys(self._vault_uses())
 
     def readiness(self) -> Readiness:
-        """Whether requests can be answered: not draining, and the vault was read within the last seconds (R153)."""
+        """Whether requests can be answered: not draining, and the vault was read of late (R153)."""
         checks = {"data_plane": "draining" if self.plane.draining else "ok"}
         if self.vault is not None:
             late = time.monotonic() - self._checked_at > READY_S

@@ -158,7 +158,7 @@ def master_key_of(settings: Settings, *, may_create: bool = True) -> MasterKeySo
     if given.file is not None:
         return KeyFile(given.file, create=False)
     if given.command is not None:
-        return KeyCommand(given.command, dict(environment()))
+        return KeyCommand(given.command, helper_environment())
     return GivenKey(given.read(environment(), place="storage.master_key"))
 
 
@@ -243,7 +243,7 @@ def _own_source(settings: Settings, service: Service) -> Source:
     config = given.connection_config or None
     if given.kind == "command":
         return CommandSource(
-            service, given.command, environment=dict(environment()), clock=time.time, scheme=given.scheme
+            service, given.command, environment=helper_environment(), clock=time.time, scheme=given.scheme
         )
     token = given.token
     if token is None:
@@ -278,6 +278,11 @@ def base44_of(settings: Settings, catalog: Catalog, dialer: Dialer) -> Base44Sou
         service_token=service_token,
         make_connector=lambda: session_connector(dialer, given.url),
     )
+
+
+def helper_environment() -> dict[str, str]:
+    """What helper commands get to see: our environment without our own secrets and settings."""
+    return {name: value for name, value in environment().items() if not name.startswith("CONNECTOR_PROXY_")}
 
 
 def vault_source(vault: Vault | None, catalog: Catalog) -> Source:

@@ -38,7 +38,7 @@ class Call:
 
     @property
     def ok(self) -> bool:
-        """The service got its token and nothing of the key; the caller the answer and nothing of the token."""
+        """The service got its token and nothing of the key; the caller its answer, not the token."""
         if self.seen is None or self.status != _OK or self.token in self.answer:
             return False
         received = [value for _, value in self.seen.fields]

@@ -20,6 +20,7 @@ from proxy.instance import InstanceLock, announce, withdraw
 from proxy.settings import Settings
 
 FORCED = 1
+_ONE_SIGNAL_S = 0.3  # timeout(1) and some supervisors signal both the process and its group
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -77,6 +78,7 @@ class Server:
         self._folder_given = folder_given
         self._on_ready = on_ready
         self._stop = asyncio.Event()
+        self._stop_asked_at = 0.0
 
     async def run(self) -> int:
         """Serve until a signal; the exit status.
@@ -85,6 +87,7 @@ class Server:
             ConfigurationError, StateError: it could not start.
         """
         os.umask(0o077)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every token (R143)
         raise_file_limit()
         async with AsyncExitStack() as stack:
             catalog = assembly.catalog_of(self._settings)
@@ -152,10 +155,14 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, self._reload, running)
 
     def _asked_to_stop(self, number: signal.Signals) -> None:
+        now = asyncio.get_running_loop().time()
         if self._stop.is_set():
+            if now - self._stop_asked_at < _ONE_SIGNAL_S:
+                return
             log.event("forced_stop", level="warning", signal=signal.Signals(number).name)
             self._force()
         log.event("stopping", signal=signal.Signals(number).name, drain_s=self._settings.data.drain_s)
+        self._stop_asked_at = now
         self._stop.set()
 
     def _force(self) -> NoReturn:

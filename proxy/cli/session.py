@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -97,10 +97,10 @@ def fail(message: str) -> int:
     return FAILED
 
 
-def run(app: typer.Typer) -> int:
-    """Run the command line that this process was given; its exit status."""
+def run(app: typer.Typer, args: Sequence[str] | None = None) -> int:
+    """Run a command line, by default the one that this process was given; its exit status."""
     try:
-        app(prog_name="connector-proxy")
+        app(args, prog_name="connector-proxy")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except KeyboardInterrupt:
