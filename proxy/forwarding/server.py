@@ -342,8 +342,9 @@ class DataServer(Server):
         for connection in self.connections:
             if isinstance(connection, CallerConnection) and connection._state == "head":  # noqa: SLF001  # own class
                 connection.end(linger=False)
-        while self._connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)  # aiohttp's own table of connections tells nobody
+        # aiohttp's own table of connections tells nobody when it changes
+        while self._connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # see above
+            await asyncio.sleep(0.02)
         clean = not self._connections
         tasks = [c._task_handler for c in self.connections if c._task_handler is not None]  # noqa: SLF001
         for connection in self.connections:
