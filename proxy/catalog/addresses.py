@@ -23,6 +23,8 @@ _LEAKS = (
     "\u0430", "a\u3002b", "https://a",
 )  # fmt: skip
 
+_PATH_LEAKS = ("a/b", "a?b", "a#b", "a\\b", "a%2fb", "a b", "a\n", "..", "\u0430")
+
 
 def check_hosts(service: Service, fail: Fail, allow_http: AllowHttp | None) -> None:
     """Faults of ``[[hosts]]``: names, conditions, origins."""
@@ -124,16 +126,27 @@ def is_loopback(host: str) -> bool:
 
 
 def check_endpoint(text: str, key: str, service: Service, fail: Fail, allow_http: AllowHttp | None) -> None:
-    """An OAuth address obeys the rules of origins (R81); params in its host are checked at use."""
+    """An OAuth address obeys the rules of origins (R81): no value can turn it to another host or path."""
     if not text:
         return
     scheme, _, rest = text.partition("://")
     authority, _, path = rest.partition("/")
+    _check_path_params(path, key, service, fail)
     if "{" in authority:
-        if scheme != "https" or PLACEHOLDER.sub("", authority).strip("."):
+        if scheme != "https" or PLACEHOLDER.sub("", authority):
             fail(key, "a param is the whole host of an https:// address here, or stands in the path")
+        elif not any(host.origin.suffixes and authority in host.origin.text for host in service.hosts):
+            fail(key, f"{authority} must be the host of one of [[hosts]] with suffixes, which bind it")
         return
     if "#" in path or "@" in authority or not URL(text, encoded=True).is_absolute():
         fail(key, f"is not an address: {text!r}")
         return
     _check_address(f"{scheme}://{authority}", key, service, fail, allow_http)
+
+
+def _check_path_params(path: str, key: str, service: Service, fail: Fail) -> None:
+    for name in PLACEHOLDER.findall(path):
+        param = service.params.get(name)
+        leak = next((text for text in _PATH_LEAKS if param is not None and _fits_strictly(param, text)), None)
+        if leak is not None:
+            fail(key, f"the pattern of {name} lets {leak!r} into the path")

@@ -88,6 +88,7 @@ replace = true
 family = "acme"
 authorization_url = "https://acme.example/authorize"
 token_url = "https://acme.example/token"
+revoke_url = "https://acme.example/revoke/{team}"
 scopes = ["a", "b"]
 token_params = { team = "{team}", client = "{client_id}" }
 refresh = "rotating_strict"
@@ -272,6 +273,16 @@ def test_the_short_file_is_enough(tmp_path):
         (('token_url = "https://acme.example/token"', 'token_url = "http://acme.example/token"'), "acme.toml: oauth.token_url: shipped services are reached by https only"),
         (('token_url = "https://acme.example/token"', 'token_url = "https://{tenant}.acme.example/token"'), "acme.toml: oauth.token_url: a param is the whole host of an https:// address here"),
         (('token_url = "https://acme.example/token"', 'token_url = "https://u@acme.example/token"'), "acme.toml: oauth.token_url: is not an address"),
+        (('authorization_url = "https://acme.example/authorize"', 'authorization_url = "https://{tenant}/authorize"'), "acme.toml: oauth.authorization_url: {tenant} must be the host of one of [[hosts]] with suffixes"),
+        (('pattern = "[0-9]{1,9}"\n', 'pattern = "[0-9/]{1,9}|a/b"\n'), "acme.toml: oauth.revoke_url: the pattern of team lets 'a/b' into the path"),
+        (('pattern = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"', 'pattern = "("'), "acme.toml: params.tenant.pattern: is not a regular expression"),
+        (('base_path = "/f"', 'base_path = "/f/"'), "acme.toml: hosts[1].base_path: has no slash at its end"),
+        (('strip = "/old"', 'strip = "/o*"'), "acme.toml: rules[0].strip: is a plain prefix, no pattern"),
+        (('in = "form"\nname = "token"', 'in = "header"\nname = "Authorization"'), "acme.toml: key_places[0].name: Authorization is looked at for every service"),
+        (('names = ["next", "urls.*"]\n', ""), "acme.toml: links[0].names: is missing"),
+        (('methods = ["GET"]\n', ""), "acme.toml: read_only[0].methods: is missing: an allow-list names its methods"),
+        (("status = 401\n", ""), "acme.toml: failure.expired[0].status: is missing"),
+        (('title = "Acme"', 'title = ""'), "acme.toml: title: must not be empty"),
         (('refresh = "rotating_strict"', 'refresh = "remint"'), "acme.toml: oauth.refresh: remint is for client_credentials"),
         (('docs = "https://acme.example/docs"\n', ""), "acme.toml: docs: is missing"),
         (('title = "Acme"', 'title = "Acme"\noverride = true'), "acme.toml: override: belongs into a user's file"),
@@ -475,6 +486,7 @@ def test_a_connection_of_a_switched_off_host_goes_nowhere():
 
 def test_enabled_narrows():
     """Only the named services are in force."""
+    assert load_catalog(enabled=["slack"]).get("github") is None
     assert list(load_catalog(enabled=["slack", "github"]).services) == ["github", "slack"]
     assert not load_catalog(enabled=[]).services
 
