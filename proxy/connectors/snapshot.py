@@ -116,9 +116,10 @@ def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
 def _index(
     held: Iterable[Held],
 ) -> tuple[dict[str, tuple[Held, ...]], dict[tuple[str, str | None], Credential]]:
-    by_service: dict[str, tuple[Held, ...]] = {}
+    lists: dict[str, list[Held]] = {}
     for one in sorted(held, key=lambda one: (one.connection.created_at, one.connection.name)):
-        by_service[one.connection.service] = (*by_service.get(one.connection.service, ()), one)
+        lists.setdefault(one.connection.service, []).append(one)
+    by_service = {service: tuple(of_service) for service, of_service in lists.items()}
     credentials: dict[tuple[str, str | None], Credential] = {}
     for service, of_service in by_service.items():
         for one in of_service:
