@@ -198,3 +198,17 @@ def test_unclear_overrides_are_refused(method, query):
     """An override elsewhere than on POST, or that says two things, would be judged as what is not done."""
     with pytest.raises(NotPermitted):
         effective_method(head(method), query, SALESFORCE)
+
+
+def test_remembered_verdicts_are_bounded_and_distinct():
+    """What is remembered of verdicts depends on the whole call, and never grows without end (R41)."""
+    decider = compile_permits([parse_permit("slack@work:GET:/a*")])
+    for turn in range(2):
+        assert decider.allows("slack", "work", "GET", b"/a"), turn
+        assert not decider.allows("slack", "home", "GET", b"/a")
+        assert not decider.allows("slack", "work", "POST", b"/a")
+        assert not decider.allows("slack", "work", "GET", b"/b")
+        assert not decider.allows("github", "work", "GET", b"/a")
+    for number in range(1000):
+        assert decider.allows("slack", "work", "GET", b"/a%d" % number)
+    assert len(decider._verdicts) <= 256
