@@ -11,7 +11,8 @@ from aiohttp import web
 from support.base44 import SERVICE_TOKEN, FakeBase44, fake_base44
 from support.vaults import CATALOG, Clock
 
-from proxy.connectors.sources.base44 import MAX_REMEMBERED, AppContext, Base44Source, check_base
+from proxy.connectors.sources.base44 import MAX_REMEMBERED, AppContext, Base44Source
+from proxy.connectors.sources.base44_endpoint import check_base
 from proxy.errors import (
     BadRequest,
     ConfigurationError,
