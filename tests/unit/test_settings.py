@@ -312,6 +312,12 @@ def test_settings_that_contradict_each_other_are_told(text: str, told: str):
 
 
 WRONG = [
+    ("data", 1),
+    ("egress.connect_to", ["a.test:443"]),
+    ("sources.slack", "static"),
+    ("storage.database_url", 5),
+    ("services.directory", 5),
+    ("data.tls.cert_file", "a\0b"),
     ("data.listen", ["127.0.0.1"]),
     ("data.listen", ["127.0.0.1:65536"]),
     ("data.listen", ["::1:8080"]),
@@ -343,7 +349,7 @@ WRONG = [
     ("storage.master_key", {"command": []}),
     ("storage.master_key", {"vault": "x"}),
     ("services.enabled", ["slack\n"]),
-    ("services.extra_hosts", {"salesforce": ["https://x"]}),
+    ("services.extra_hosts", {"slack": "gov"}),
     ("services.directory", ""),
     ("log.level", "INFO"),
 ]
@@ -355,6 +361,21 @@ def test_a_wrong_value_is_refused_and_not_echoed_when_it_may_be_secret(dotted: s
     told = faults(overrides={dotted: value})
     assert [each.partition(": ")[2].partition(": ")[0] for each in told] == [dotted]
     assert "canary" not in told[0]
+
+
+def test_values_that_are_typed_already_are_taken_as_they_are(tmp_path: Path):
+    """The command line may hand over paths, addresses and secrets as such."""
+    given = {
+        "storage.data_dir": tmp_path,
+        "data.listen": [Listen("127.0.0.1", 1)],
+        "storage.master_key": SecretSource(env="K"),
+        "storage.database_url": Secret("postgresql:///x"),
+    }
+    settings = load(overrides=given)
+    assert settings.storage.data_dir == tmp_path
+    assert settings.data.listen == (Listen("127.0.0.1", 1),)
+    assert settings.storage.master_key == SecretSource(env="K")
+    assert settings.storage.database_url == Secret("postgresql:///x")
 
 
 def test_a_file_that_is_not_toml_is_told_with_its_line():
@@ -375,6 +396,9 @@ def test_strange_variables_of_others_are_left_alone_but_misspellings_are_not():
     assert load(environ=others) == load()
     assert faults(environ={"CONNECTOR_PROXY_MASTERKEY": "x"}) == [
         "CONNECTOR_PROXY_MASTERKEY: unknown variable; did you mean CONNECTOR_PROXY_MASTER_KEY?"
+    ]
+    assert faults(environ={"CONNECTOR_PROXY_KEYS__CI": "not json"}) == [
+        "CONNECTOR_PROXY_KEYS__CI: must be a table"
     ]
     assert faults(environ={"CONNECTOR_PROXY_DATA__LISTEN__X": "1"}) == [
         "CONNECTOR_PROXY_DATA__LISTEN__X: data.listen is one value; a table is given whole, as JSON"
