@@ -14,7 +14,6 @@ import pstats
 import signal
 import statistics
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -183,20 +182,15 @@ def run(arguments: argparse.Namespace) -> int:
                 bench.key.presented,
                 bench.cores,
             )
-    print(f"\n{platform.platform()}, {_interpreter()}, {bench.plan.rounds} x {bench.plan.seconds:g} s")
+    print(
+        f"\n{platform.platform()}, Python {platform.python_version()} ({Path(sys.executable).resolve()}), {bench.plan.rounds} x {bench.plan.seconds:g} s"
+    )
     print(report.throughput_table(samples))
     if "us" in bench.subjects:
         print(report.own_table(result))
     (build / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     say("written: build/bench.json")
     return 1 if report.failures(samples, result) else 0
-
-
-def _interpreter() -> str:
-    """Version and kind of build: one made without profile-guided optimization is slower by a third or so."""
-    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    build = "optimized" if "--enable-optimizations" in flags else "NOT optimized: no --enable-optimizations"
-    return f"Python {platform.python_version()} ({build})"
 
 
 def _subjects(text: str) -> tuple[str, ...]:
