@@ -24,8 +24,9 @@ from proxy.forwarding.egress import Denied, Dialer
 from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, DataPlaneOptions, key_uses
 from proxy.forwarding.keys import KeyRing
+from proxy.forwarding.limits import ServerLimits
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
-from proxy.forwarding.server import DataServer, ServerLimits
+from proxy.forwarding.server import DataServer
 from proxy.keys import KeyRecord
 from proxy.metrics import Metrics
 from proxy.settings import Settings

@@ -15,6 +15,7 @@ MAX_FIELDS = 1_000
 MAX_INTERIM = 16  # 1xx answers before the final one
 _FIRST_INTERIM, _FIRST_FINAL = 100, 200
 _SWITCHING = 101
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class AnswerReader:
@@ -26,7 +27,7 @@ class AnswerReader:
     """
 
     __slots__ = (
-        "_head_bytes",
+        "_head_raw",
         "_interim",
         "_method",
         "_names",
@@ -49,7 +50,7 @@ class AnswerReader:
     def begin(self, method: bytes) -> None:
         """Get ready for the answer to a request with ``method``."""
         self._method = method
-        self._head_bytes = 0
+        self._head_raw = b""
         self._interim = 0
         self._names: list[bytes] = []
         self._values: list[bytes] = []
@@ -67,17 +68,15 @@ class AnswerReader:
         if self.complete:
             self.extra = True
             return
-        waiting_for_head = self.head is None
+        if self.head is None:
+            self._head_raw = self._head_raw + data if self._head_raw else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._spoil("the service switched protocols without being asked")
         except httptools.HttpParserError:
             self._spoil("the service's answer is not well-formed HTTP/1.1")
-        if waiting_for_head and self.head is None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._spoil("the head of the service's answer is too large")
+        self._check(data)
 
     def feed_eof(self) -> None:
         """The service ended the connection in order: that ends a body which has no other end."""
@@ -93,6 +92,17 @@ class AnswerReader:
         """The exchange is over: llhttp may still wait for the body that an answer to HEAD does not have."""
         if self._method == b"HEAD":
             self._parser = httptools.HttpResponseParser(self)
+
+    def _check(self, data: bytes) -> None:
+        """What llhttp lets pass: heads of any size, and line ends behind an answer (R48)."""
+        if self.head is None:
+            if len(self._head_raw) > MAX_HEAD_BYTES:
+                self._spoil("the head of the service's answer is too large")
+        elif self.complete:
+            if self.head.body == "length" and self._parts:
+                self.extra = self.extra or not data.endswith(self._parts[-1])
+            else:
+                self.extra = self.extra or data.endswith(b"\r\n\r\n\r\n")
 
     def _spoil(self, detail: str) -> None:
         if self.complete:
@@ -129,7 +139,9 @@ class AnswerReader:
         status = self._parser.get_status_code()
         if _FIRST_INTERIM <= status < _FIRST_FINAL:
             self._interim += 1
-            if status == _SWITCHING:
+            if any(name.lower() in _FRAMING for name in self._names):
+                self._spoil("the service sent an interim answer with a body")
+            elif status == _SWITCHING:
                 self._spoil("the service switched protocols without being asked")
             elif self._interim > MAX_INTERIM:
                 self._spoil("the service sent too many interim answers")
@@ -137,6 +149,13 @@ class AnswerReader:
         if len(self._names) > MAX_FIELDS:
             self._spoil("the service's answer has too many header fields")
             return
+        raw, self._head_raw = self._head_raw, b""
+        heads = raw.split(b"\r\n\r\n", self._interim + 1)[: self._interim + 1]
+        if not all(head.startswith(b"HTTP/1.") for head in heads):  # llhttp takes RTSP and ICE for HTTP
+            self._spoil("the service answered with another protocol than HTTP/1")
+            return
+        if b" \r\n" in raw or b"\t\r\n" in raw:
+            self._values = [value.rstrip(b" \t") for value in self._values]
         try:
             self.head = answer_head(
                 version=self._parser.get_http_version(),

@@ -15,11 +15,11 @@ from proxy.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
+from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.relay import Relay
-from proxy.forwarding.server import CallerConnection
 from proxy.forwarding.upstream import UpstreamConnection
 
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.

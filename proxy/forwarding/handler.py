@@ -18,6 +18,7 @@ from proxy import log
 from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
 from proxy.errors import BodyTooLarge, InvalidKey, Overloaded, RequestError, UnknownService
+from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import BodyLimits, Exchange, Timeline
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head, Limits
@@ -29,7 +30,6 @@ from proxy.forwarding.record import Record, Recorder
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.rewrite import Injection, prepare
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
-from proxy.forwarding.server import CallerConnection
 from proxy.forwarding.slowdown import Slowdown
 from proxy.metrics import Metrics
 from proxy.problems import Answer, internal, row

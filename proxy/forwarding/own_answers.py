@@ -2,8 +2,8 @@
 
 from proxy.catalog.model import Catalog
 from proxy.errors import AccountError, RequestError
+from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.gate import Head
-from proxy.forwarding.server import CallerConnection
 from proxy.problems import Answer, problem
 
 HEALTH = b"/-/health"

@@ -3,9 +3,9 @@
 import asyncio
 
 from proxy.errors import RequestError
+from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import trailer_lines
 from proxy.forwarding.headers import Field
-from proxy.forwarding.server import CallerConnection
 
 LAST_CHUNK = b"0\r\n"
 

@@ -1,0 +1,296 @@
+"""One caller's connection: aiohttp's protocol and C parser, with our own loop, timers and error answers.
+
+aiohttp's own loop is replaced because it answers errors with the bad line in them, sends 100 Continue before
+authentication, keeps working for callers that have left, and makes objects that a proxy has no use for.
+What is used of its ``RequestHandler`` is pinned by ``tests/unit/test_aiohttp_surface.py``.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.errors import RequestError, RequestTimeout
+from proxy.forwarding.limits import ServerLimits
+from proxy.forwarding.malformed import is_foreign, last_before_close, refusal_of
+from proxy.forwarding.repeat import Repeat
+from proxy.forwarding.upstream import UpstreamConnection
+
+LINGER_S = 2.0  # how long a refused caller may go on sending before the connection is cut
+
+
+class Callers(Protocol):
+    """What a connection needs of its server.
+
+    ``answer`` is the data path, called once a request. ``refuse`` writes the answer to a message that is no
+    request and ends the connection.
+    """
+
+    draining: bool
+    requests_count: int
+
+    answer: Callable[[RawRequestMessage, StreamReader, "CallerConnection"], Awaitable[None]]
+    refuse: Callable[[RequestError, "CallerConnection"], None]
+
+    def opened(self, connection: "CallerConnection") -> None:
+        """A caller has come."""
+
+
+class CallerConnection(RequestHandler):
+    """One caller's connection: requests are answered in order, one at a time (R17).
+
+    ``keep`` is set by the handler for each request: whether the connection may carry another one.
+    ``source`` is the upstream connection whose body is being written to this caller. ``repeat``: see there.
+    """
+
+    __slots__ = (
+        "_body",
+        "_chunk_tail",
+        "_deaf",
+        "_head_raw",
+        "_limits",
+        "_refuse",
+        "_since",
+        "_state",
+        "keep",
+        "local",
+        "peer",
+        "repeat",
+        "server",
+        "source",
+        "tls",
+    )
+
+    def __init__(self, server: "Callers", *, loop: asyncio.AbstractEventLoop, limits: ServerLimits) -> None:
+        super().__init__(
+            server,  # type: ignore[arg-type]  # a Server; Callers is what is used of it here
+            loop=loop,
+            keepalive_timeout=0,  # timers are ours, see check()
+            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None for "no access log"
+            auto_decompress=False,
+            max_line_size=limits.request_line,
+            max_field_size=limits.header_bytes,
+            max_headers=limits.headers,
+            lingering_time=0,
+        )
+        self.server = server
+        self._limits = limits
+        self._refuse = server.refuse
+        self._head_raw = b""
+        self._chunk_tail: bytes | None = None
+        self._deaf = False
+        self._body: StreamReader | None = None
+        self._state = "head"  # head | busy | lingering
+        self._since = loop.time()
+        self.keep = True
+        self.source: UpstreamConnection | None = None
+        self.repeat = Repeat()
+        self.peer = ""
+        self.local = ""
+        self.tls = False
+
+    # --- life of the connection ----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A caller has come."""
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.tls = transport.get_extra_info("sslcontext") is not None
+        super().connection_made(transport)
+        self.server.opened(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The caller has left: whatever is done for it is cancelled (R58)."""
+        body, self._body = self._body, None
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(ConnectionResetError("the caller left"))
+        super().connection_lost(exc)
+
+    def check(self, now: float) -> None:
+        """Enforce the timers that concern this side; called by the server's sweep with loop time."""
+        if self.transport is None:
+            return
+        waited = now - self._since
+        if self._state == "lingering":
+            if waited > LINGER_S:
+                self.transport.abort()
+        elif self._state == "head" and not self._messages:
+            limit = (
+                self._limits.head_s
+                if self._head_raw or not self._request_count
+                else self._limits.keep_alive_s
+            )
+            if limit and waited > limit:
+                if self._head_raw:
+                    self._refuse(RequestTimeout("the request head did not arrive in time"), self)
+                elif self.transport.get_write_buffer_size():
+                    self.transport.abort()
+                else:
+                    self.force_close()
+
+    # --- bytes in ------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; a malformed message ends the connection after what came before it is answered."""
+        if self._force_close or self._close or self._deaf or self._state == "lingering":
+            return
+        raw = self._head_raw + data if self._head_raw else data
+        try:
+            messages, upgraded, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set while connected
+        except Exception as error:  # noqa: BLE001  # whatever the parser says, the message is bad
+            self._malformed(error, raw)
+            return
+        self._deaf = upgraded  # an upgrade is refused, so nothing behind it is HTTP
+        if self._chunk_tail is not None:
+            self._end_of_chunks(data)
+        if messages:
+            self._arrived(messages, raw, data)
+        elif not self._body_ended():
+            self._head_raw = b""
+        else:
+            if self._state == "head" and not self._head_raw and data:
+                self._since = self._loop.time()
+            self._head_raw = raw
+            if raw[:1] == b"\r" and raw[:2] not in {b"\r", b"\r\n"}:
+                self._malformed(ValueError("a bare CR"), raw)
+            elif len(raw) > self._limits.request_line + self._limits.header_bytes + len(data):
+                self._malformed(LineTooLong(b"", 0), raw)
+
+    def _arrived(
+        self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], raw: bytes, data: bytes
+    ) -> None:
+        """Queue messages whose heads are whole, up to the first that must be the last."""
+        self._request_count += len(messages)
+        suspicious = b"RTSP/" in raw or b"ICE/" in raw or raw[:1] == b"\r"
+        for message, body in messages:
+            if suspicious and is_foreign(message, raw):
+                self._malformed(ValueError("another protocol"), raw)
+                return
+            self._messages.append((message, body))
+            self._body = body
+            if message.chunked:
+                self._chunk_tail = b""
+                self._end_of_chunks(data)
+                if self._deaf or message is not messages[-1][0]:
+                    self._deaf = True  # the parser has mixed a trailer into what follows; see _end_of_chunks
+                    break
+        self._wake()
+        if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
+            self._pause_reading_for_buffer()
+        self._head_raw = b"" if data.endswith(b"\r\n\r\n") or not self._body_ended() else data
+
+    def _end_of_chunks(self, data: bytes) -> None:
+        """Take no further request after a chunked body that did not end in ``CRLF 0 CRLF CRLF`` exactly.
+
+        aiohttp's parser gives the last trailer field of a body to the next request on the connection as a
+        header field (3.14.5): whoever shares the connection would get it.
+        """
+        self._chunk_tail = ((self._chunk_tail or b"") + data)[-7:]
+        if self._body_ended():
+            self._deaf = self._deaf or self._chunk_tail != b"\r\n0\r\n\r\n"
+            self._chunk_tail = None
+
+    def _body_ended(self) -> bool:
+        return self._body is None or self._body is EMPTY_PAYLOAD or self._body.is_eof()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _malformed(self, error: Exception, raw: bytes) -> None:
+        """Queue the refusal of a message that could not be parsed; nothing behind it is read (R17, R18)."""
+        body = self._body
+        problem = refusal_of(error, raw, self._limits)
+        self._deaf = True
+        if body is not None and body is not EMPTY_PAYLOAD and not body.is_eof():
+            body.set_exception(problem)
+            return
+        last = last_before_close(self, self._loop, raw, self._limits)
+        self._messages.append(last or (problem, EMPTY_PAYLOAD))  # type: ignore[arg-type]  # our mark, see start()
+        self._wake()
+
+    # --- one request after another -------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Answer requests until the connection ends; replaces aiohttp's loop, which see for the order."""
+        loop = self._loop
+        answer = self.server.answer
+        while not self._force_close:
+            if not self._messages:
+                self._waiter = loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            message, payload = self._messages.popleft()
+            if isinstance(message, RequestError):
+                self._refuse(message, self)  # type: ignore[unreachable]  # our own mark, put there by _malformed
+                return
+            if self._parser is not None:
+                self._parser.message_consumed()
+            if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                self._resume_reading_if_drained()
+            self._state = "busy"
+            self.keep = True
+            self.server.requests_count += 1
+            if self._paused:
+                await self._drain_helper()
+            await answer(message, payload, self)  # type: ignore[arg-type]  # aiohttp's own errors never get here
+            if self._state == "lingering" or self.transport is None:
+                return
+            if not self.keep or self._close or self.server.draining or (self._deaf and not self._messages):
+                self.end(linger=not self._payload_read(payload))
+                return
+            self._state = "head"
+            self._since = loop.time()
+
+    @staticmethod
+    def _payload_read(payload: StreamReader) -> bool:
+        return payload is EMPTY_PAYLOAD or payload.is_eof()
+
+    # --- bytes out -----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the caller, if it is still there."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def end(self, *, linger: bool) -> None:
+        """Close in order: what was written arrives; ``linger`` while the caller is still sending."""
+        transport = self.transport
+        self._close = True
+        if transport is None:
+            return
+        if not linger:
+            transport.close()
+            return
+        self._state = "lingering"
+        self._since = self._loop.time()
+        if transport.can_write_eof() and not self.tls:
+            transport.write_eof()
+        if self._reading_paused or self._buffer_paused:
+            self._reading_paused = self._buffer_paused = False
+            self._resume_transport_reading()
+
+    def abort(self) -> None:
+        """Cut the connection, so that a truncated answer is seen as truncated (R45)."""
+        self._force_close = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """The caller reads slower than the service sends: stop reading from the service (R60)."""
+        super().pause_writing()
+        if self.source is not None:
+            self.source.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The caller has caught up."""
+        super().resume_writing()
+        if self.source is not None:
+            self.source.resume_reading()
