@@ -1,6 +1,7 @@
 """Where the proxy connects to, and where it never does (R75, R78 to R80, R82)."""
 
 import asyncio
+import ipaddress
 import json
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from support.lab import Lab
 from support.proxy import ROOT, service_file
 from support.raw import document
 from support.upstream import Upstream
+from yarl import URL
 
 DENIED = {
     "loopback": "127.0.0.1",
@@ -30,8 +32,8 @@ DENIED = {
     "v6_link_local": "[fe80::1]",
     "v6_private": "[fd00::1]",
     "v6_multicast": "[ff02::1]",
-    "v6_mapped": "[::ffff:127.0.0.1]",
-    "v6_mapped_private": "[::ffff:10.0.0.1]",
+    "v6_mapped": "[::ffff:7f00:1]",
+    "v6_mapped_private": "[::ffff:a00:1]",
     "v6_nat64": "[64:ff9b::7f00:1]",
     "v6_6to4": "[2002:7f00:1::]",
     "v6_teredo": "[2001:0:7f00:1::]",
@@ -45,8 +47,15 @@ def smokescreen() -> list[str]:
     if not SMOKESCREEN.exists():
         return []
     rows = [json.loads(line) for line in SMOKESCREEN.read_text().splitlines()]
-    texts = sorted({row["ip"] for row in rows if row["deny"] and row["config"] == "default"})
-    return [f"[{text}]" if ":" in text else text for text in texts]
+    denied = {ipaddress.ip_address(row["ip"]) for row in rows if row["deny"] and row["config"] == "default"}
+    return sorted(_origin_host(address) for address in denied)
+
+
+def _origin_host(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """The canonical spelling of a host in an origin (RFC 5952, IPv4 inside IPv6 in hex)."""
+    if address.version == 4:
+        return str(address)
+    return f"[{URL.build(scheme='https', host=str(address)).raw_host}]"
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +95,10 @@ async def test_denied_addresses_of_others(guarded: Lab, report) -> None:
         assert (got.status, document(got)["code"]) == (502, "address_refused"), host
 
 
-async def test_plain_loopback_needs_leave(guarded: Lab) -> None:
-    """Even a service that was configured with a loopback origin is dialled only if its address is allowed (R78)."""
-    got = await guarded.call("GET", "/plain/x")
-    assert (got.status, document(got)["code"]) == (502, "address_refused")
-    assert not guarded.plain.peers
+async def test_plain_loopback_is_the_operators_word(guarded: Lab) -> None:
+    """An ``http://`` origin on a literal loopback address, which only an operator's own file may name, is dialled (design section 5)."""
+    assert (await guarded.call("GET", "/plain/x")).status == 200
+    assert len(guarded.plain.peers) == 1
 
 
 async def test_unknown_names(guarded: Lab) -> None:
@@ -105,10 +113,16 @@ async def test_refusals_are_logged_with_their_address(guarded: Lab) -> None:
     assert "169.254.169.254" in guarded.proxy.log
 
 
-async def test_allowed_addresses_are_dialled(lab: Lab) -> None:
-    """What the operator lists may be dialled (SMK)."""
-    assert (await lab.call("GET", "/plain/x")).status == 200
-    assert len(lab.plain.peers) == 1
+@pytest.mark.parametrize("allowed", [["127.0.0.1/32"], ["127.0.0.0/8"], []], ids=["exact", "network", "none"])
+async def test_allowed_addresses_are_dialled(authority, tmp_path: Path, allowed: list[str]) -> None:
+    """What the operator lists may be dialled, and nothing else (SMK)."""
+    inner = Upstream(authority.server("127.0.0.1"))
+    async with inner.running():
+        settings = {"egress": {"allow_addresses": allowed, "ca_hosts": ["127.0.0.1"]}}
+        services = {"inner": service_file(f"https://{inner.address}")}
+        async with Lab(authority, tmp_path, services=services, settings=settings) as one:
+            assert (await one.call("GET", "/inner/x")).status == (200 if allowed else 502)
+        assert len(inner.peers) == (1 if allowed else 0)
 
 
 async def test_refused_connections(authority, tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ CASES: dict[str, Provoke] = {}
 LATER = {
     "rate_limited": "keys have no rate limits yet",
     "upstream_cooling_down": "off by default, and not offered yet",
-    "reauthorization_required": "comes with token refresh",
     "refresh_in_progress": "comes with token refresh",
 }
 
@@ -148,6 +147,11 @@ async def _(lab: Lab) -> strict.Message:
     return await lab.call("GET", "/lonely/x")
 
 
+@provokes("reauthorization_required")
+async def _(lab: Lab) -> strict.Message:
+    return await lab.call("GET", "/ended/x")
+
+
 @provokes("connection_config_missing")
 async def _(lab: Lab) -> strict.Message:
     return await lab.call("GET", "/tenant/x")
@@ -208,7 +212,8 @@ async def _(lab: Lab) -> strict.Message:
 @pytest.fixture(scope="module")
 def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab]:
     folder: Path = tmp_path_factory.mktemp("errors")
-    failing, poisoned = folder / "failing.py", folder / "poisoned.py"
+    failing, poisoned, bare = folder / "failing.py", folder / "poisoned.py", folder / "bare.py"
+    bare.write_text('print(\'{"access_token": "t"}\')\n')
     failing.write_text("raise SystemExit(1)\n")
     poisoned.write_text('import json; print(json.dumps({"access_token": "two\\r\\nlines: x"}))\n')
     guarded = service_file("https://up.example", credential_paths='["/oauth/**"]')
@@ -220,9 +225,10 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
         "timeouts": SHORT,
         "limits": {"body_bytes": 100_000, "upstream_per_service": 2},
         "sources.failing": {"kind": "command", "command": [sys.executable, str(failing)]},
+        "sources.tenant": {"kind": "command", "command": [sys.executable, str(bare)]},
         "sources.poisoned": {"kind": "command", "command": [sys.executable, str(poisoned)]},
     }
-    names = ("forbidden", "lonely", "failing", "poisoned", "several")
+    names = ("forbidden", "lonely", "failing", "poisoned", "several", "ended")
     services = {name: service_file("https://up.example") for name in names}
     services |= {
         "guarded": guarded,
@@ -237,14 +243,19 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
         settings=settings,
         services=services,
         allow=allow,
-        tokenless=("lonely", "failing", "poisoned", "several"),
+        tokenless=("lonely", "failing", "poisoned", "several", "ended", "tenant"),
     )
     runner.run(lab.start())
-    lab._connect_to = {}
     text = lab.proxy.config.read_text()
     address = lab.upstream.address
     lab.proxy.config.write_text(
         text.replace('"up.example:443" =', f'"misnamed.example:443" = "{address}", "up.example:443" =')
+    )
+    for name in ("first", "second", "third"):
+        lab.proxy.command("connect", "several", "--connection", name, "--access-token-stdin", text="t")
+    lab.proxy.command("connections", "remove", "several@first")
+    lab.proxy.command(
+        "connect", "ended", "--tokens-stdin", text='{"access_token": "t", "expires_at": 1000000000}'
     )
     with lab.proxy:
         yield lab
@@ -310,7 +321,8 @@ async def test_provoked(errors: Lab, code: str) -> None:
     assert (got.value("www-authenticate") is not None) == (got.status == 401)
     if got.status in {429, 503}:
         assert int(got.value("retry-after") or b"0") >= 1
-    if row.status == 424:
+    if "connect_url" in body:
+        assert row.status in {409, 424}
         assert body["connect_url"].startswith("http")
 
 

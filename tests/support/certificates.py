@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import ssl
+import warnings
 from pathlib import Path
 
 import trustme
@@ -71,7 +72,10 @@ class Authority:
         """A trusted leaf on a server that speaks nothing newer than TLS 1.1 (where OpenSSL still lets it)."""
         context = self.server(*hosts)
         context.set_ciphers("ALL:@SECLEVEL=0")
-        context.options |= ssl.OP_NO_TLSv1_2 | ssl.OP_NO_TLSv1_3
+        with warnings.catch_warnings():  # Python warns of what this peer is there to be refused for
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
         return context
 
     def trusting(self) -> ssl.SSLContext:

@@ -56,6 +56,7 @@ class Process:
     """A child that listens; ``address`` and ``key`` are what a caller needs."""
 
     name = "process"
+    cwd = ROOT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,11 +66,16 @@ class Process:
         self._out = folder / "stdout.txt"
         self._err = folder / "stderr.txt"
 
-    def _start(self, command: list[str], environment: Mapping[str, str], ready: Path) -> dict[str, Any]:
+    def spawn(self, command: list[str], environment: Mapping[str, str]) -> None:
+        """Starts it and waits for nothing."""
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=dict(environment), cwd=ROOT
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=dict(environment), cwd=self.cwd
             )
+
+    def _start(self, command: list[str], environment: Mapping[str, str], ready: Path) -> dict[str, Any]:
+        self.spawn(command, environment)
+        assert self._child is not None
         limit = time.monotonic() + START_LIMIT
         while time.monotonic() < limit:
             if self._child.poll() is not None:
@@ -233,6 +239,23 @@ class ProxyProcess(Process):
         self.address = bound(told["data"])
         self.control = bound(told["control"])
         return self
+
+    def command(self, *words: str, text: str = "") -> str:
+        """Runs one command of the program on this configuration and data folder; its standard output."""
+        where = ("--config", str(self.config), "--data-dir", str(self.data_dir))
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy", *words, *where],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=START_LIMIT,
+            check=False,
+            env=self._environment,
+            cwd=ROOT,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{words} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     def __enter__(self) -> Self:
         return self.start()
