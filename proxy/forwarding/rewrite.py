@@ -127,8 +127,7 @@ def request_head(head: Head, route: Route, injection: Injection, presented: Pres
 
     Raises:
         BadRequest: a header name with ``_`` or ``.`` where the service does not allow it (R32), or the
-        caller's key
-            in a place from which it cannot be taken out.
+            caller's key in a place from which it cannot be taken out.
     """
     out = _compose(head, route, injection, without=b"")
     if presented is None:
