@@ -3,7 +3,7 @@
     python held.py upstream N PLAIN_PORT TLS_PORT SERVER_PEM
     python held.py callers N HOST PORT TARGET KEY
 
-The upstream answers a request for ``.../held`` one second after it arrived, but not before all N have arrived (or 60 s
+The upstream answers a request for ``.../held`` one second after it arrived, but not before all N have arrived (or 90 s
 have passed), so that N really are in flight at once. Callers connect 200 at a time, then send all at once and
 print one JSON object: ``{"ok", "errors": {what: count}, "seconds"}``.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import uvloop
 
-_HOLD_S, _PATIENCE_S, _CALLERS_PATIENCE_S, _CONNECTING_AT_ONCE = 1.0, 60.0, 120.0, 200
+_HOLD_S, _PATIENCE_S, _CALLERS_PATIENCE_S, _CONNECTING_AT_ONCE = 1.0, 90.0, 150.0, 200
 _BODY = json.dumps({"object": "list", "pad": "x" * 994}).encode()
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
     len(_BODY),
@@ -115,7 +115,7 @@ async def upstream(wanted: int, plain_port: int, tls_port: int, server_file: str
 
     await loop.create_server(factory(), "127.0.0.1", plain_port, backlog=4096)
     await loop.create_server(
-        factory(), "127.0.0.1", tls_port, backlog=4096, ssl=context, ssl_handshake_timeout=60
+        factory(), "127.0.0.1", tls_port, backlog=4096, ssl=context, ssl_handshake_timeout=90
     )
     await asyncio.Event().wait()
 
