@@ -5,7 +5,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import get_args
@@ -18,6 +18,7 @@ from proxy.catalog.model import Catalog
 from proxy.connectors.module import Connectors
 from proxy.connectors.vault import Vault
 from proxy.control.health import Readiness, make_control_app
+from proxy.control.listener import ControlRunner
 from proxy.errors import ConfigurationError, Fault, StateError, StoreError
 from proxy.forwarding.addresses import Reason
 from proxy.forwarding.egress import Denied, Dialer
@@ -29,7 +30,7 @@ from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.keys import KeyRecord
 from proxy.metrics import Metrics
-from proxy.settings import Settings
+from proxy.settings import Listen, Settings
 
 BACKLOG = 1024
 POLL_S = 0.25  # a key revoked or a connection made by another process counts after this (R89)
@@ -72,9 +73,9 @@ async def bound(settings: Settings) -> AsyncIterator[Sockets]:
     """
     with contextlib.ExitStack() as stack:
 
-        def take(listens: Iterable[object], place: listeners.Place) -> tuple[socket.socket, ...]:
-            made = listeners.bind(listens, place)  # type: ignore[arg-type]  # Listen values
-            stack.callback(listeners.release, made)
+        def take(listens: tuple[Listen, ...], place: listeners.Place) -> tuple[socket.socket, ...]:
+            made = listeners.bind(listens, place)
+            stack.callback(listeners.release, made, listens)
             return made
 
         yield Sockets(
@@ -153,7 +154,7 @@ class App:
             options=_options(settings),
         )
         self.server = DataServer(self.plane.answer, self.plane.refuse, _server_limits(settings))
-        self.control = web.AppRunner(
+        self.control = ControlRunner(
             make_control_app(
                 ready=self.readiness, metrics=self.metrics, allowed_hosts=_control_hosts(settings)
             ),

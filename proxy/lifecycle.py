@@ -79,6 +79,7 @@ class Server:
         self._on_ready = on_ready
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0
+        self._running: app.App | None = None
 
     async def run(self) -> int:
         """Serve until a signal; the exit status.
@@ -86,6 +87,7 @@ class Server:
         Raises:
             ConfigurationError, StateError: it could not start.
         """
+        self._handle_signals()
         os.umask(0o077)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every token (R143)
         raise_file_limit()
@@ -94,7 +96,7 @@ class Server:
             folder = self._folder(stack, needed=assembly.needs_vault(self._settings, catalog))
             running = await stack.enter_async_context(app.opened(self._settings, catalog, self._output))
             await firstrun.make_first_key(running, folder)
-            self._handle_signals(running)
+            self._running = running
             await running.start()
             if folder is not None:
                 stack.callback(withdraw, folder)
@@ -148,11 +150,11 @@ class Server:
 
     # --- signals ----------------------------------------------------------------------------------------
 
-    def _handle_signals(self, running: app.App) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in _STOP:
             loop.add_signal_handler(number, self._asked_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, running)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
 
     def _asked_to_stop(self, number: signal.Signals) -> None:
         now = asyncio.get_running_loop().time()
@@ -171,7 +173,10 @@ class Server:
         sys.stderr.flush()
         os._exit(FORCED)
 
-    def _reload(self, running: app.App) -> None:
+    def _reload(self) -> None:
+        running = self._running
+        if running is None:
+            return  # still starting: the settings are as new as they can be
         try:
             waiting = running.reload(self._load())
         except (ConfigurationError, StateError) as error:

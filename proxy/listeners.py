@@ -150,14 +150,14 @@ def _remove_stale(path: Path, place: Place) -> None:
     raise OSError(errno.EADDRINUSE, "a server answers there")
 
 
-def release(sockets: Iterable[socket.socket]) -> None:
-    """Close sockets and remove the files of unix ones."""
+def release(sockets: Iterable[socket.socket], listens: Iterable[Listen]) -> None:
+    """Close what :func:`bind` gave for ``listens``, and remove the files of unix sockets."""
     for one in sockets:
-        path = one.getsockname() if one.family == socket.AF_UNIX and one.fileno() >= 0 else None
         one.close()
-        if path:
+    for listen in listens:
+        if listen.path is not None:
             with contextlib.suppress(OSError):
-                Path(path).unlink()
+                listen.path.unlink()
 
 
 def texts(sockets: Iterable[socket.socket]) -> list[str]:

@@ -1,0 +1,403 @@
+"""``serve`` from its start to its end: refusals, addresses, lock, signals, reload, a sidecar without a disk."""
+
+import contextlib
+import http.client
+import json
+import os
+import pty
+import shutil
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.certificates import Authority
+from support.commands import command, environment
+from support.serving import QUICK, Serve, declared_key, get, sidecar, until
+
+HEALTH = "/-/health"
+
+
+@contextlib.contextmanager
+def echo_upstream() -> Iterator[int]:
+    """A plain service on loopback that answers every request with the Authorization it got; its port."""
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import http.server as h\n"
+            "class H(h.BaseHTTPRequestHandler):\n"
+            "  def do_GET(self):\n"
+            "    body = (self.headers.get('Authorization') or '-').encode()\n"
+            "    self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()\n"
+            "    self.wfile.write(body)\n"
+            "  def log_message(self, *a): pass\n"
+            "s = h.ThreadingHTTPServer(('127.0.0.1', 0), H); print(s.server_port, flush=True); s.serve_forever()",
+        ],
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        try:
+            yield int(child.stdout.readline())
+        finally:
+            child.kill()
+
+
+def leaf_of(authority: Authority, folder: Path) -> Path:
+    """Certificate and key for localhost in one file."""
+    path = folder / "leaf.pem"
+    authority._ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(path))
+    return path
+
+
+# --- where it listens -----------------------------------------------------------------------------------
+
+
+def test_first_start_makes_a_private_folder_and_one_key(tmp_path: Path) -> None:
+    """Folder 0700, files 0600; the first key lies in first-run, works, and only its path is logged (R142)."""
+    with Serve(tmp_path) as server:
+        assert stat.S_IMODE(server.data.stat().st_mode) == 0o700
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in server.data.iterdir()}
+        assert set(modes.values()) == {0o600}, modes
+        first = (server.data / "first-run").read_text()
+        key = next(word for word in first.split() if word.startswith("cpk_"))
+        assert get(server.address, "/github/user", key)[0] == 424
+        assert server.event("first_key_written")["path"] == str(server.data / "first-run")
+        assert key not in server.log
+    with Serve(tmp_path) as server:
+        assert "first_key_written" not in server.log
+        assert get(server.address, "/github/user", key)[0] == 424
+
+
+def test_first_key_is_shown_on_a_terminal(tmp_path: Path) -> None:
+    """Whoever starts it by hand sees the first key once, and no file holds it."""
+    primary, secondary = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "proxy", "serve", "--data-dir", str(tmp_path / "data"), *QUICK],
+        stdout=secondary,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+    )
+    os.close(secondary)
+    shown = b""
+    try:
+        while b"keys revoke first" not in shown:
+            shown += os.read(primary, 4096)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+        os.close(primary)
+    assert b"cpk_" in shown
+    assert not (tmp_path / "data" / "first-run").exists()
+
+
+def test_server_json_tells_bound_addresses_and_goes_away(tmp_path: Path) -> None:
+    """With port 0 the real ports are in server.json as soon as they answer; at the end it is removed."""
+    with Serve(tmp_path) as server:
+        assert set(server.told) == {"pid", "data", "tls", "control"}
+        assert server.told["pid"] == server.pid
+        hosts = {text.rpartition(":")[0]: int(text.rpartition(":")[2]) for text in server.told["data"]}
+        assert "127.0.0.1" in hosts
+        assert len(set(hosts.values())) == 1
+        for host, port in hosts.items():
+            status, _, body = get((host.strip("[]"), port), HEALTH)
+            assert (status, json.loads(body)) == (200, {"status": "ok"})
+        control = server.told["control"][0].rpartition(":")
+        assert get((control[0], int(control[2])), "/readyz")[0] == 200
+        assert get((control[0], int(control[2])), "/metrics")[0] == 200
+        assert get(server.address, "/metrics")[0] == 401
+    assert not (server.data / "server.json").exists()
+
+
+def test_unix_socket_and_tls_beside_tcp(tmp_path: Path, authority: Authority) -> None:
+    """The data plane listens on a unix socket (owner and group only), on TCP and with TLS at once."""
+    path = tmp_path / "proxy.sock"
+    leaf = leaf_of(authority, tmp_path)
+    (tmp_path / "proxy.toml").write_text(
+        f'[data]\nlisten = ["127.0.0.1:0", "unix:{path}"]\n'
+        f'[data.tls]\nlisten = ["127.0.0.1:0"]\ncert_file = "{leaf}"\nkey_file = "{leaf}"\n'
+        '[control]\nlisten = ["127.0.0.1:0"]\n'
+    )
+    with Serve(tmp_path, "--config", str(tmp_path / "proxy.toml")) as server:
+        assert get(server.address, HEALTH)[0] == 200
+        assert get(path, HEALTH)[0] == 200
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        host, _, port = server.told["tls"][0].rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), 5) as plain,
+            authority.trusting().wrap_socket(plain, server_hostname="localhost") as one,
+        ):
+            one.sendall(b"GET /-/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+        server.kill()
+    assert path.exists()
+    with Serve(
+        tmp_path, "--config", str(tmp_path / "proxy.toml")
+    ) as server:  # what a killed one left is replaced
+        assert get(path, HEALTH)[0] == 200
+    assert not path.exists()
+
+
+def test_tls_refuses_old_versions(tmp_path: Path, authority: Authority) -> None:
+    """The TLS listener speaks 1.2 and 1.3 only."""
+    leaf = leaf_of(authority, tmp_path)
+    (tmp_path / "proxy.toml").write_text(f'[data.tls]\ncert_file = "{leaf}"\nkey_file = "{leaf}"\n')
+    with Serve(tmp_path, *QUICK, "--tls-port", "0") as server:
+        context = authority.trusting()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        host, _, port = server.told["tls"][0].rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), 5) as plain,
+            pytest.raises((ssl.SSLError, ConnectionError)),
+        ):
+            context.wrap_socket(plain, server_hostname="localhost")
+
+
+# --- refusals -------------------------------------------------------------------------------------------
+
+
+def refused(tmp_path: Path, *args: str, **options: object) -> str:
+    """What ``serve`` says when it ends with status 3 and without a traceback."""
+    done = command(
+        "serve", "--data-dir", str(tmp_path / "data"), *(args or QUICK), folder=tmp_path, **options
+    )  # type: ignore[arg-type]
+    assert done.code == 3, done
+    assert "Traceback" not in done.err
+    return done.err
+
+
+def test_second_serve_names_the_first(tmp_path: Path) -> None:
+    """One data folder has one server; the second exits 3 and names its pid. A killed one leaves no lock."""
+    with Serve(tmp_path) as server:
+        said = refused(tmp_path)
+        assert str(server.pid) in said
+        assert "--data-dir" in said
+        server.kill()
+    with Serve(tmp_path) as server:
+        assert get(server.address, HEALTH)[0] == 200
+
+
+@pytest.mark.parametrize("flag", ["--port", "--control-port"])
+def test_port_in_use_names_the_flag(tmp_path: Path, flag: str) -> None:
+    """A taken port exits 3 and says which flag chooses another; no vault was made."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        other = "--control-port" if flag == "--port" else "--port"
+        said = refused(tmp_path, other, "0", flag, port)
+        assert [port in said, flag in said, "in use" in said] == [True] * 3
+    assert not (tmp_path / "data" / "vault.db").exists()
+
+
+def test_an_address_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    """Listening on another machine's address exits 3 and names the setting."""
+    assert "data.listen" in refused(tmp_path, "--host", "192.0.2.1", *QUICK)
+
+
+def test_unknown_settings_are_refused(tmp_path: Path) -> None:
+    """Misspelt settings in file and environment are all told, with the nearest name (R159, R160)."""
+    (tmp_path / "proxy.toml").write_text("[limits]\nconections = 5\n")
+    said = refused(tmp_path, extra={"CONNECTOR_PROXY_DATA__LISTENN": "[]"})
+    assert ["connections" in said, "CONNECTOR_PROXY_DATA__LISTEN" in said] == [True, True]
+
+
+def test_optimised_python_is_refused(tmp_path: Path) -> None:
+    """python -O takes checks out of aiohttp (CVE-2025-69227): exit 3, saying what to leave out (R159)."""
+    assert "-O" in refused(tmp_path, flags=("-O",))
+
+
+def test_pure_python_parser_is_refused(tmp_path: Path) -> None:
+    """AIOHTTP_NO_EXTENSIONS turns the strict parser off: exit 3, naming it (R159)."""
+    assert "AIOHTTP_NO_EXTENSIONS" in refused(tmp_path, extra={"AIOHTTP_NO_EXTENSIONS": "1"})
+
+
+def test_more_workers_are_refused(tmp_path: Path) -> None:
+    """Several processes come later; asking for them is refused, not ignored."""
+    assert "--workers" in refused(tmp_path, *QUICK, "--workers", "2")
+
+
+def test_master_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """A key file open to others exits 3 with the command that mends it (R159)."""
+    with Serve(tmp_path):
+        pass
+    (tmp_path / "data" / "master.key").chmod(0o640)
+    assert "chmod 600" in refused(tmp_path)
+
+
+def test_wrong_or_missing_master_key_is_refused(tmp_path: Path) -> None:
+    """Another key, or none, never opens or overwrites a vault: exit 3; the old key still opens it (R138, R139)."""
+    with Serve(tmp_path) as server:
+        key_file = server.data / "master.key"
+    saved = key_file.read_text()
+    for text in ("A" * 43 + "\n", "short\n", ""):
+        key_file.write_text(text)
+        said = refused(tmp_path)
+        assert "master key" in said
+        assert saved.strip() not in said
+    key_file.unlink()
+    assert "missing" in refused(tmp_path)
+    assert not key_file.exists()
+    key_file.write_text(saved)
+    key_file.chmod(0o600)
+    with Serve(tmp_path):
+        pass
+
+
+def test_unwritable_data_folder_is_refused(tmp_path: Path) -> None:
+    """A data folder that is a file, or cannot be written, exits 3 and names it."""
+    (tmp_path / "data").write_text("a file")
+    assert str(tmp_path / "data") in refused(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_data_folder_is_refused(tmp_path: Path) -> None:
+    """A folder without the right to write exits 3 and names --data-dir."""
+    (tmp_path / "data").mkdir(mode=0o500)
+    assert "--data-dir" in refused(tmp_path)
+
+
+def test_container_without_a_mount_gets_no_master_key(tmp_path: Path) -> None:
+    """With storage.require_mount a key is never made where it would go away with the container."""
+    if any(
+        path.is_mount() for path in (tmp_path.resolve(), *tmp_path.resolve().parents) if path != Path("/")
+    ):
+        pytest.skip("the folder of tests is a mount itself")
+    said = refused(tmp_path, extra={"CONNECTOR_PROXY_STORAGE__REQUIRE_MOUNT": "true"})
+    assert "CONNECTOR_PROXY_MASTER_KEY" in said
+    assert not (tmp_path / "data" / "master.key").exists()
+
+
+# --- signals --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """Both signals end an idle server at once with status 0, without a traceback (R70)."""
+    with Serve(tmp_path) as server:
+        server.signal(number)
+        assert server.wait(5) == 0
+        assert "Traceback" not in server.log
+        assert server.event("stopped")["clean"] is True
+
+
+def test_second_signal_forces(tmp_path: Path) -> None:
+    """While a request holds the drain up, health says 503, and a second signal ends it at once (R70)."""
+    with socket.socket() as silent, socket.socket() as caller:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        key, hashed = declared_key()
+        (tmp_path / "proxy.toml").write_text(sidecar(tmp_path, hashed, upstream_port=silent.getsockname()[1]))
+        with Serve(tmp_path, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}) as server:
+            with socket.create_connection(server.address, 5) as waiting:
+                waiting.sendall(
+                    f"GET /side/x HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+                )
+                silent.settimeout(5)
+                upstream, _ = silent.accept()
+                with upstream:
+                    server.signal(signal.SIGTERM)
+                    server.event("stopping")
+                    caller.settimeout(5)
+                    with pytest.raises(ConnectionRefusedError):
+                        caller.connect(server.address)
+                    until(lambda: _forces(server), 5, server)
+            assert server.wait(5) == 1
+            assert server.event("forced_stop")
+
+
+def _forces(server: Serve) -> bool:
+    server.signal(signal.SIGTERM)
+    return not server.running
+
+
+# --- reload ---------------------------------------------------------------------------------------------
+
+
+def test_reload_is_all_or_nothing_and_drops_nobody(tmp_path: Path) -> None:
+    """SIGHUP takes a new key and service over on an open connection; a fault changes nothing at all (R160)."""
+    with echo_upstream() as port:
+        key, hashed = declared_key()
+        other, other_hashed = declared_key()
+        settings = tmp_path / "proxy.toml"
+        text = sidecar(tmp_path, hashed, upstream_port=port)
+        settings.write_text(text)
+        with Serve(tmp_path, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}) as server:
+            with contextlib.closing(socket.create_connection(server.address, 5)) as kept:
+
+                def ask(key: str) -> int:
+                    kept.sendall(
+                        f"GET /side/x HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+                    )
+                    got = http.client.HTTPResponse(kept)
+                    got.begin()
+                    got.read()
+                    return got.status
+
+                assert ask(key) == 200
+                settings.write_text(
+                    text + "[dta]\n" + f'[keys.two]\nhash = "{other_hashed}"\nallow = ["side"]\n'
+                )
+                server.signal(signal.SIGHUP)
+                assert "dta" in server.event("reload_refused")["reason"]
+                assert ask(other) == 401
+                settings.write_text(text.replace(hashed, other_hashed) + "[limits]\nconnections = 7\n")
+                server.signal(signal.SIGHUP)
+                assert server.event("reloaded")["after_restart"] == ["limits"]
+                assert ask(other) == 200
+                assert ask(key) == 401
+
+
+# --- a sidecar ------------------------------------------------------------------------------------------
+
+
+def test_sidecar_needs_no_disk(tmp_path: Path) -> None:
+    """With a declared key and a static token nothing is written anywhere, and calls go through with the token."""
+    with echo_upstream() as port:
+        key, hashed = declared_key()
+        (tmp_path / "proxy.toml").write_text(sidecar(tmp_path, hashed, upstream_port=port))
+        before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+        server = Serve(
+            tmp_path, data_dir=None, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "the-real-token"}
+        ).launch()
+        try:
+            ready = server.event("ready")
+            host, _, number = ready["data"][0].rpartition(":")
+            status, _, body = get((host, int(number)), "/side/x", key)
+            assert (status, body) == (200, b"Bearer the-real-token")
+            assert ready["data_folder"] is None
+        finally:
+            assert server.stop() == 0
+        after = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+        assert after - set(before) == {Path("stdout.txt"), Path("stderr.txt")}
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare as root")
+def test_sidecar_runs_on_a_read_only_machine(tmp_path: Path) -> None:
+    """The same where no file system can be written, as in a container with a read-only root."""
+    read_only = (
+        "unshare", "--mount", "--propagation", "private", "sh", "-c",
+        'mount -o remount,bind,ro / && ! touch "$HOME/x" 2>/dev/null && exec "$@"', "sh",
+    )  # fmt: skip
+    with echo_upstream() as port:
+        key, hashed = declared_key()
+        (tmp_path / "proxy.toml").write_text(sidecar(tmp_path, hashed, upstream_port=port))
+        server = Serve(tmp_path, data_dir=None, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}, prefix=read_only)
+        server.launch()
+        try:
+            ready = server.event("ready")
+            host, _, number = ready["data"][0].rpartition(":")
+            assert get((host, int(number)), "/side/x", key)[0] == 200
+        finally:
+            assert server.stop() == 0
