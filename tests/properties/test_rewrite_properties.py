@@ -5,12 +5,15 @@ from urllib.parse import unquote_to_bytes
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.steps import ALL, BY_ID, CONFIG, HOST, KEY, TOKEN, bearer, outgoing, split_head
+from support.steps import ALL, BY_ID, CONFIG, HOST, KEY, TOKEN, bearer, injection, outgoing, split_head
 from support.strict import requests
 
 from proxy.errors import CallerError
-from proxy.forwarding.gate import Limits, gate
+from proxy.forwarding.gate import Limits, gate, same_fields
 from proxy.forwarding.headers import HOP_BY_HOP, REQUEST_PREFIXES, fold, response_fields
+from proxy.forwarding.keys import Presented
+from proxy.forwarding.rewrite import request_head, request_head_with, tail_for_all
+from proxy.forwarding.routing import match, parse_target
 
 FOREIGN = b"caller-own-credential"
 ENCODED_KEY = b"%63" + KEY[1:]
@@ -69,7 +72,7 @@ def sent(method, target, fields):
         return None
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(METHODS, TARGETS, FIELDS, st.booleans())
 def test_what_leaves_has_one_reading(method, target, fields, with_key):
     """Whatever a caller sends, the outgoing head parses strictly in exactly one way, with its framing (R1-R4, R8)."""
@@ -82,7 +85,7 @@ def test_what_leaves_has_one_reading(method, target, fields, with_key):
     assert message.framing == came.body
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(METHODS, TARGETS, FIELDS, st.booleans())
 def test_only_our_credential_leaves(method, target, fields, with_key):
     """The authority is the service's; no key in any spelling, no credential of the caller's, one of ours (R30, R31, R36)."""
@@ -110,7 +113,7 @@ def test_only_our_credential_leaves(method, target, fields, with_key):
     )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(METHODS, TARGETS, FIELDS)
 def test_what_stops_here_stops(method, target, fields):
     """Hop-by-hop fields, those named in Connection and what is said about the way stay, look-alikes too (R28, R29, R34)."""
@@ -142,7 +145,7 @@ def test_what_stops_here_stops(method, target, fields):
             assert not folded.startswith(REQUEST_PREFIXES)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.sampled_from([b"A", b"a", b"X-B", b"Accept", b"User-Agent"]), st.binary(max_size=8)),
@@ -177,7 +180,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(ANSWERS)
 def test_answer_filter_drops_and_settles(raw):
     """Nothing that Connection names comes back, the order stays, and filtering twice only adds another Via (R28, R29)."""
@@ -192,3 +195,28 @@ def test_answer_filter_drops_and_settles(raw):
     remaining = iter(raw)
     assert all(pair in remaining for pair in once[:-1])
     assert [*once, once[-1]] == response_fields(once).fields
+
+
+@settings(max_examples=200)
+@given(METHODS, METHODS, st.sampled_from(ALL), st.tuples(QUERIES, QUERIES), FIELDS)
+def test_the_short_way_leads_to_the_same_bytes(first, second, chosen, queries, fields):
+    """On a kept connection, what is reused for the next request gives exactly the bytes of the long way (R41)."""
+    targets = [f"/{chosen.type_id}/x?{query}" for query in queries]
+    presented = Presented(KEY)
+    try:
+        came = [
+            gate(method, target, (1, 1), (HOST, bearer(), *fields), Limits())
+            for method, target in zip((first, second), targets, strict=True)
+        ]
+        routes = [match(parse_target(each.target), each.method, chosen) for each in came]
+        shared = injection(routes[0])
+        before = request_head(came[0], routes[0], shared, presented)
+    except CallerError:
+        return
+    assert came[0] == same_fields(came[0], first, targets[0])
+    if routes[0].host is not routes[1].host:
+        return
+    tail = tail_for_all(came[0], shared, before)
+    short = None if tail is None else request_head_with(tail, came[1], routes[1], shared, presented)
+    if short is not None:
+        assert short == request_head(came[1], routes[1], shared, presented)
