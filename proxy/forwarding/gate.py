@@ -250,12 +250,11 @@ def _refuse_doubled(fields: Sequence[HeadField]) -> None:
 
 
 def _framing(fields: Sequence[HeadField], values: Mapping[bytes, bytes], *, http10: bool) -> tuple[Body, int]:
-    """RFC 9112 §6, without its leniencies (R2-R5)."""
+    """RFC 9112 §6 for a head with at least one framing field, without its leniencies (R2-R5)."""
     coding = values.get(b"transfer-encoding")
     length = values.get(b"content-length")
     if coding is None:
-        if length is None:
-            return "none", 0
+        length = values[b"content-length"]
         if not length.isdigit() or len(length.lstrip(b"0")) > _LENGTH_DIGITS:
             raise BadRequest("Content-Length must be one decimal number")
         return "length", int(length)

@@ -116,7 +116,7 @@ def test_hosts_taken(value):
 @pytest.mark.parametrize(
     "value",
     [b"", b"a b", b"a/b", b"a@b", b"a#", b"a?b", b"a,b", b"http://a", b"a:", b"a:b", b"a:99999", b"a:-1", b"[::1", b"::1",
-     b"[::1]x", b"[::g]", b"[::1]:99999", b"\xc3\xa9.com", b"-a-.b", b"a..b", b".a", b"a\\b", b"a%41", b"x" * 300],
+     b"[::1]x", b"[::g]", b"[1:2]", b"[:::]", b"[::1]:99999", b"\xc3\xa9.com", b"-a-.b", b"a..b", b".a", b"a\\b", b"a%41", b"x" * 300],
 )  # fmt: skip
 def test_hosts_refused(value):
     """A Host that is not 'name' or 'name:port' is refused, in HTTP/1.0 too (R10)."""
