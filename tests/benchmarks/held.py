@@ -30,22 +30,23 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)", re.IGNORECASE)
 
 
 class Gate:
-    """Collects the requests of one listener and answers them together."""
+    """Collects the requests of one listener and answers them together; what comes later waits for itself only."""
 
     def __init__(self, wanted: int) -> None:
         self._wanted = wanted
         self._waiting: list[asyncio.Transport] = []
+        self._opened = False
 
     def arrive(self, transport: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_later(_PATIENCE_S, self._release)
+            loop.call_later(_HOLD_S if self._opened else _PATIENCE_S, self._release)
         self._waiting.append(transport)
         if len(self._waiting) == self._wanted:
             loop.call_later(_HOLD_S, self._release)
 
     def _release(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._opened = self._waiting, [], True
         for transport in waiting:
             if not transport.is_closing():
                 transport.write(_ANSWER)

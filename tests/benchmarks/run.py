@@ -183,7 +183,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bench.cores,
             )
     print(
-        f"\n{platform.platform()}, Python {platform.python_version()} ({Path(sys.executable).resolve()}), {bench.plan.rounds} x {bench.plan.seconds:g} s"
+        f"\n{platform.platform()}, Python {platform.python_version()}, {bench.plan.rounds} x {bench.plan.seconds:g} s"
     )
     print(report.throughput_table(samples))
     if "us" in bench.subjects:
