@@ -36,7 +36,7 @@ test: $(VENV)/.dev $(VENV)/.sdk ## all tests that need nothing but Python and wh
 
 test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those with system programs, and branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/python -X dev -m coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
