@@ -191,8 +191,8 @@ class Exchange:
             caller.keep = False
         timeline.status = answer.status
         start = _head_bytes(answer, self._head, trailers, keep=caller.keep, chunked=chunked)
-        body = connection.take_whole_body()
-        if body is not None and not (trailers and chunked):
+        body = None if trailers and chunked else connection.take_whole_body()
+        if body is not None:
             timeline.bytes_out = len(body)
             if chunked:
                 body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
