@@ -93,6 +93,13 @@ def _rfc3339(moment: float) -> str:
     return f"{_second(whole)}.{int((moment - whole) * 1000):03d}Z"
 
 
+def _path(target: str) -> str:
+    """A target's path; one that is none (absolute-form, CONNECT) may hold ``user:password@`` and is left out."""
+    if not target.startswith("/"):
+        return "*" if target == "*" else "-"
+    return escape(mask_keys(target.partition("?")[0][:_PATH_LIMIT]))
+
+
 def access_fields(event: AccessEvent) -> EventDict:
     """The event as it is written: without what is unknown, times in milliseconds, the path without query."""
     fields: EventDict = {
@@ -101,7 +108,7 @@ def access_fields(event: AccessEvent) -> EventDict:
         "event": "request",
         "request_id": event.request_id,
         "method": escape(event.method[:_METHOD_LIMIT]),
-        "path": escape(mask_keys(event.path.partition("?")[0][:_PATH_LIMIT])),
+        "path": _path(event.path),
         "status": event.status,
         "outcome": event.outcome,
         "bytes_in": event.bytes_in,

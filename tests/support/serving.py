@@ -114,6 +114,6 @@ def sidecar(folder: Path, hashed: str, *, upstream_port: int) -> str:
         f'[[hosts]]\nname = "api"\norigin = "http://127.0.0.1:{upstream_port}"\n'
     )
     return (
-        f"[services]\ndirectory = {json.dumps(str(services))}\nenabled = [\"side\"]\n"
+        f'[services]\ndirectory = {json.dumps(str(services))}\nenabled = ["side"]\n'
         f'[keys.backend]\nhash = "{hashed}"\nallow = ["side"]\n'
     )

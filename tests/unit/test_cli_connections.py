@@ -35,7 +35,9 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     inside = Inside(tmp_path, capsys, monkeypatch)
     (tmp_path / "services").mkdir()
     (tmp_path / "services" / "acme.toml").write_text(ACME)
-    (tmp_path / "proxy.toml").write_text('[services]\ndirectory = "services"\nenabled = ["acme", "slack", "github"]\n')
+    (tmp_path / "proxy.toml").write_text(
+        '[services]\ndirectory = "services"\nenabled = ["acme", "slack", "github"]\n'
+    )
     return inside
 
 
@@ -52,10 +54,14 @@ def test_the_token_is_neither_shown_nor_on_disk_in_the_clear(cli: Inside) -> Non
 
 def test_connection_config_is_checked_and_normalised(cli: Inside) -> None:
     """What is stored is what addresses use: lower-cased, of the declared form, or refused (R76)."""
-    told = cli("connect", "acme", "--access-token-stdin", "--param", "subdomain=ACME", "--json", stdin=b"t").document
+    told = cli(
+        "connect", "acme", "--access-token-stdin", "--param", "subdomain=ACME", "--json", stdin=b"t"
+    ).document
     assert told["config"] == {"subdomain": "acme"}
     for param in ("subdomain=evil.com/x", "subdomain=", "subdomian=a", "subdomain"):
-        done = cli("connect", "acme", "--connection", "x", "--access-token-stdin", "--param", param, stdin=b"t")
+        done = cli(
+            "connect", "acme", "--connection", "x", "--access-token-stdin", "--param", param, stdin=b"t"
+        )
         assert done.code == 3, param
         assert "evil" not in done.err
     assert cli("connect", "acme", "--connection", "y", "--access-token-stdin", stdin=b"t").code == 3
@@ -71,7 +77,12 @@ def test_connections_have_the_promised_members(cli: Inside) -> None:
     assert set(told) == {
         "id", "service", "name", "default", "state", "cause", "account", "scopes", "expires_at", "config",
     }  # fmt: skip
-    assert (told["service"], told["name"], told["default"], told["state"]) == ("slack", "default", True, "active")
+    assert (told["service"], told["name"], told["default"], told["state"]) == (
+        "slack",
+        "default",
+        True,
+        "active",
+    )
     assert (told["scopes"], told["config"], told["cause"]) == (["a", "b", "c"], None, None)
     expires = datetime.fromisoformat(told["expires_at"]).timestamp()
     assert 3590 < expires - before < 3700
@@ -104,13 +115,17 @@ def test_a_token_answer_that_cannot_be_used_stores_nothing(cli: Inside, body: by
     assert cli("connections", "list", "--json").document == []
 
 
-@pytest.mark.parametrize("token", [b"", b"\n", b"two words", b"a\r\nX: y", b"\xff", b"x" * 300_000, "gr\u00fc\u00df".encode()])
+@pytest.mark.parametrize(
+    "token", [b"", b"\n", b"two words", b"a\r\nX: y", b"\xff", b"x" * 300_000, "gr\u00fc\u00df".encode()]
+)
 def test_a_token_that_no_header_can_carry_is_refused(cli: Inside, token: bytes) -> None:
     """What could never be sent, or would be sent as something else, is refused when it is stored (R39)."""
     assert cli("connect", "slack", "--access-token-stdin", stdin=token).code == 3
 
 
-def test_a_terminal_is_refused_politely(cli: Inside, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_is_refused_politely(
+    cli: Inside, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A terminal would show the token: the command says how to pipe it in, and reads nothing."""
 
     class Terminal(io.TextIOWrapper):
@@ -146,7 +161,10 @@ def test_default_freeze_thaw_remove(cli: Inside) -> None:
     cli("connect", "slack", "--connection", "work", "--access-token-stdin", stdin=b"two")
 
     def states() -> dict[str, tuple[bool, str]]:
-        return {one["name"]: (one["default"], one["state"]) for one in cli("connections", "list", "--json").document}
+        return {
+            one["name"]: (one["default"], one["state"])
+            for one in cli("connections", "list", "--json").document
+        }
 
     assert states() == {"default": (True, "active"), "work": (False, "active")}
     assert str(cli.data) in cli("connections", "default", "slack@work").err

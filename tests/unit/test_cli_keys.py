@@ -32,7 +32,9 @@ def test_create_prints_the_key_alone_on_standard_output(cli: Inside) -> None:
 def test_create_as_json_has_the_promised_members(cli: Inside) -> None:
     """Programs may rely on id, key, permits and expires_at, times in RFC 3339 (R84, R90)."""
     before = time.time()
-    told = cli("keys", "create", "b", "--allow", "slack:GET,POST:/api/**", "--expires", "30d", "--json").document
+    told = cli(
+        "keys", "create", "b", "--allow", "slack:GET,POST:/api/**", "--expires", "30d", "--json"
+    ).document
     assert {"id", "key", "permits", "expires_at"} == set(told)
     assert told["id"] == keys.key_id_of(told["key"].encode())
     assert told["permits"] == ["slack:GET,POST:/api/**"]
@@ -52,7 +54,17 @@ def test_only_a_hash_is_stored(cli: Inside) -> None:
 def test_all_faults_of_a_key_are_told_at_once(cli: Inside) -> None:
     """A wrong permit, root, network and time are four sentences and exit status 3; nothing is stored."""
     done = cli(
-        "keys", "create", "a", "--allow", "slak", "--root", "githb", "--network", "10.0.0.1/8", "--expires", "1y"
+        "keys",
+        "create",
+        "a",
+        "--allow",
+        "slak",
+        "--root",
+        "githb",
+        "--network",
+        "10.0.0.1/8",
+        "--expires",
+        "1y",
     )
     assert done.code == 3
     assert [part in done.err for part in ('"slack"', '"github"', "10.0.0.1/8", "1y")] == [True] * 4
@@ -90,7 +102,9 @@ def test_list_shows_stored_and_declared_keys_without_making_a_vault(cli: Inside)
     digest = "sha256:" + "ab" * 32
     (cli.folder / "proxy.toml").write_text(f'[keys.side]\nhash = "{digest}"\nallow = ["slack"]\n')
     told = cli("keys", "list", "--json").document
-    assert [(one["id"], one["state"], one["permits"]) for one in told] == [("declared:side", "declared", ["slack"])]
+    assert [(one["id"], one["state"], one["permits"]) for one in told] == [
+        ("declared:side", "declared", ["slack"])
+    ]
     assert not cli.data.exists()
     cli("keys", "create", "stored", "--allow", "*")
     assert {one["name"] for one in cli("keys", "list", "--json").document} == {"side", "stored"}
@@ -119,7 +133,9 @@ def test_revoking_an_unknown_or_declared_key_tells_what_to_do(cli: Inside) -> No
     cli("keys", "create", "backend", "--allow", "*")
     done = cli("keys", "revoke", "bakend")
     assert (done.code, '"backend"' in done.err) == (3, True)
-    (cli.folder / "proxy.toml").write_text('[keys.side]\nhash = "sha256:' + "ab" * 32 + '"\nallow = ["slack"]\n')
+    (cli.folder / "proxy.toml").write_text(
+        '[keys.side]\nhash = "sha256:' + "ab" * 32 + '"\nallow = ["slack"]\n'
+    )
     done = cli("keys", "revoke", "side")
     assert (done.code, "settings" in done.err) == (3, True)
 
@@ -128,7 +144,9 @@ def test_revoke_all_counts_and_names_what_stays(cli: Inside) -> None:
     """revoke-all stops every key of the vault and says which declared ones it cannot stop."""
     cli("keys", "create", "a", "--allow", "*")
     cli("keys", "create", "b", "--allow", "*")
-    (cli.folder / "proxy.toml").write_text('[keys.side]\nhash = "sha256:' + "ab" * 32 + '"\nallow = ["slack"]\n')
+    (cli.folder / "proxy.toml").write_text(
+        '[keys.side]\nhash = "sha256:' + "ab" * 32 + '"\nallow = ["slack"]\n'
+    )
     done = cli("keys", "revoke-all", "--json")
     assert done.document == {"revoked": 2, "declared": ["side"]}
     assert "side" in done.err
