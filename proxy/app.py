@@ -1,13 +1,10 @@
 """The composition root: from settings to running servers. ``lifecycle`` starts, reloads and stops it."""
 
 import asyncio
-import contextlib
-import socket
-import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import get_args
 
 from aiohttp import web
@@ -19,7 +16,8 @@ from proxy.connectors.module import Connectors
 from proxy.connectors.vault import Vault
 from proxy.control.health import Readiness, make_control_app
 from proxy.control.listener import ControlRunner
-from proxy.errors import ConfigurationError, Fault, StateError, StoreError
+from proxy.errors import ConfigurationError, Fault
+from proxy.following import VaultFollower
 from proxy.forwarding.addresses import Reason
 from proxy.forwarding.egress import Denied, Dialer
 from proxy.forwarding.gate import Limits as HeadLimits
@@ -30,88 +28,10 @@ from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.keys import KeyRecord
 from proxy.metrics import Metrics
-from proxy.settings import Listen, Settings
+from proxy.settings import Settings
 
-BACKLOG = 1024
-POLL_S = 0.25  # a key revoked or a connection made by another process counts after this (R89)
-USE_WRITTEN_S = 10.0
-STALE_S = 300.0  # how long keys of a vault that cannot be read stay in force (R153)
-READY_S = 5.0
 RETIRE_S = 60.0  # longer than any fetch that a replaced source may still be at
-_DAY_S = 86_400.0
 _RELOADED = frozenset({"services", "sources", "keys", "base44", "registrations"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """What is listened on, bound before anything else."""
-
-    data: tuple[socket.socket, ...]
-    tls: tuple[socket.socket, ...]
-    control: tuple[socket.socket, ...]
-
-    @property
-    def all(self) -> tuple[socket.socket, ...]:
-        """Every socket."""
-        return (*self.data, *self.tls, *self.control)
-
-    def addresses(self) -> Mapping[str, list[str]]:
-        """Bound addresses, as ``server.json`` has them."""
-        return {
-            "data": listeners.texts(self.data),
-            "tls": listeners.texts(self.tls),
-            "control": listeners.texts(self.control),
-        }
-
-
-@asynccontextmanager
-async def bound(settings: Settings) -> AsyncIterator[Sockets]:
-    """All sockets of the settings, released at the end.
-
-    Raises:
-        StateError: one of them cannot be had; none is held then.
-    """
-    with contextlib.ExitStack() as stack:
-
-        def take(listens: tuple[Listen, ...], place: listeners.Place) -> tuple[socket.socket, ...]:
-            made = listeners.bind(listens, place)
-            stack.callback(listeners.release, made, listens)
-            return made
-
-        yield Sockets(
-            take(settings.data.listen, listeners.DATA),
-            take(settings.data.tls.listen, listeners.DATA_TLS),
-            take(settings.control.listen, listeners.CONTROL),
-        )
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The server side of the TLS listener; None when it is off.
-
-    Raises:
-        ConfigurationError: no certificate, or one that does not load.
-    """
-    tls = settings.data.tls
-    if not tls.listen:
-        return None
-    if tls.cert_file is None or tls.key_file is None:
-        raise ConfigurationError(
-            Fault("data.tls", "a TLS listener needs data.tls.cert_file and data.tls.key_file")
-        )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
-    except ssl.SSLError as error:
-        raise ConfigurationError(
-            Fault("data.tls.cert_file", f"certificate or key cannot be used: {error.reason}")
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            Fault("data.tls.cert_file", f"certificate or key cannot be read: {error.strerror}")
-        ) from None
-    return context
 
 
 class App:
@@ -124,7 +44,7 @@ class App:
         self,
         settings: Settings,
         catalog: Catalog,
-        sockets: Sockets,
+        sockets: listeners.Sockets,
         vault: Vault | None,
         events: log.EventWriter,
     ) -> None:
@@ -162,11 +82,12 @@ class App:
             handle_signals=False,
             shutdown_timeout=1.0,
         )
-        self._tls = tls_context(settings)
+        self._tls = listeners.tls_context(settings)
         self._loops: list[asyncio.AbstractServer] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._checked_at = time.monotonic()
-        self._seen: object = None
+        self._follower = None
+        if vault is not None:
+            self._follower = VaultFollower(vault, on_change=self.keys_changed, take_uses=self._vault_uses)
         self.keys_changed()
         self._count_things(events)
 
@@ -202,18 +123,17 @@ class App:
         """Accept connections from now on."""
         self.pool.start()
         self.server.start()
-        loop = asyncio.get_running_loop()
         await self.control.setup()
         for one in self.sockets.control:
             await web.SockSite(self.control, one).start()
         for one in self.sockets.data:
-            self._loops.append(await _serve(loop, self.server, one, None))
+            self._loops.append(await listeners.serve(self.server, one, None))
         for one in self.sockets.tls:
-            self._loops.append(await _serve(loop, self.server, one, self._tls))
-        if self.vault is not None:
-            self._go(self._follow_vault(self.vault), "vault")
-            self._go(self._write_uses(self.vault), "key uses")
-            self._go(_prune_audit(self.vault), "audit")
+            self._loops.append(await listeners.serve(self.server, one, self._tls))
+        if self._follower is not None:
+            self._go(self._follower.follow(), "vault")
+            self._go(self._follower.note_uses(), "key uses")
+            self._go(self._follower.prune(), "audit")
 
     def _go(self, work: object, name: str) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)  # type: ignore[arg-type]  # a coroutine
@@ -241,60 +161,27 @@ class App:
         await self.pool.close()
         await self._connectors.close()
         await self.dialer.aclose()
-        if self.vault is not None:
-            with contextlib.suppress(StoreError):
-                await self.vault.touch_keys(self._vault_uses())
+        if self._follower is not None:
+            await self._follower.write_uses()
 
     def readiness(self) -> Readiness:
         """Whether requests can be answered: not draining, and the vault was read of late (R153)."""
         checks = {"data_plane": "draining" if self.plane.draining else "ok"}
-        if self.vault is not None:
-            late = time.monotonic() - self._checked_at > READY_S
-            checks["vault"] = "unreadable" if late else "ok"
+        if self._follower is not None:
+            checks["vault"] = "unreadable" if self._follower.is_late else "ok"
         return Readiness(all(state == "ok" for state in checks.values()), checks)
 
-    # --- keys and connections ---------------------------------------------------------------------------
-
-    async def _follow_vault(self, vault: Vault) -> None:
-        """Take in what other processes change; keys of a vault long unread are no longer taken."""
-        failing = False
-        while True:
-            await asyncio.sleep(POLL_S)
-            try:
-                await vault.catch_up()
-            except (StoreError, StateError) as error:
-                if not failing:
-                    log.event("vault_unreadable", level="error", reason=str(error))
-                failing = True
-                if self._seen is not None and time.monotonic() - self._checked_at > STALE_S:
-                    self._seen = None
-                    self.plane.keyring = KeyRing(self._declared)
-                    log.event("vault_keys_suspended", level="error", after_s=STALE_S)
-                continue
-            if failing:
-                log.event("vault_readable_again")
-                failing = False
-            self._checked_at = time.monotonic()
-            if vault.snapshot is not self._seen:
-                self.keys_changed()
+    # --- keys -------------------------------------------------------------------------------------------
 
     def keys_changed(self) -> None:
         """Put the keys in force that the vault and the settings have now."""
-        stored = {} if self.vault is None else self.vault.keys()
-        self._seen = None if self.vault is None else self.vault.snapshot
+        stored = {} if self._follower is None else self._follower.keys
         self.plane.keyring = KeyRing({**stored, **self._declared})
         for fault in self.plane.keyring.faults:
             log.event("permit_ignored", level="warning", place=fault.place, reason=fault.message)
 
     def _vault_uses(self) -> Mapping[str, float]:
         return {key: when for key, when in key_uses(self.plane).items() if key not in self._declared}
-
-    async def _write_uses(self, vault: Vault) -> None:
-        """Note in batches when keys were last used; a store that fails costs only these notes."""
-        while True:
-            await asyncio.sleep(USE_WRITTEN_S)
-            with contextlib.suppress(StoreError):
-                await vault.touch_keys(self._vault_uses())
 
     # --- reload -----------------------------------------------------------------------------------------
 
@@ -337,24 +224,6 @@ async def _retire(connectors: Connectors) -> None:
         await connectors.close()
 
 
-async def _prune_audit(vault: Vault) -> None:
-    while True:
-        with contextlib.suppress(StoreError):
-            await vault.prune_audit()
-        await asyncio.sleep(_DAY_S)
-
-
-async def _serve(
-    loop: asyncio.AbstractEventLoop,
-    factory: Callable[[], asyncio.BaseProtocol],
-    one: socket.socket,
-    context: ssl.SSLContext | None,
-) -> asyncio.AbstractServer:
-    if one.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=one, ssl=context, backlog=BACKLOG)
-    return await loop.create_server(factory, sock=one, ssl=context, backlog=BACKLOG)
-
-
 def _control_hosts(settings: Settings) -> tuple[str, ...]:
     public = URL(settings.control.public_url).raw_host
     return (*settings.control.allowed_hosts, *((public,) if public else ()))
@@ -395,7 +264,7 @@ async def opened(settings: Settings, catalog: Catalog, output: log.Output) -> As
         assembly.check_names(settings, catalog)
         for warning in catalog.warnings:
             log.event("catalog_warning", level="warning", place=warning.place, reason=warning.message)
-        sockets = await stack.enter_async_context(bound(settings))
+        sockets = stack.enter_context(listeners.bound(settings))
         vault = None
         if assembly.needs_vault(settings, catalog):
             vault = await assembly.open_vault(settings, catalog)

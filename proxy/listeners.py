@@ -1,18 +1,21 @@
 """Sockets to listen on: bound before anything else starts, so that a taken port changes nothing."""
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
+import ssl
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.errors import StateError
+from proxy.errors import ConfigurationError, Fault, StateError
 from proxy.forwarding.addresses import Dial
-from proxy.settings import Listen
+from proxy.settings import Listen, Settings
 
+BACKLOG = 1024
 _UNIX_MODE = 0o660
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -176,3 +179,87 @@ def dials(sockets: Iterable[socket.socket]) -> tuple[Dial, ...]:
         Dial(name[0], name[1])
         for name in (one.getsockname() for one in sockets if one.family != socket.AF_UNIX)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What is listened on, bound before anything else."""
+
+    data: tuple[socket.socket, ...]
+    tls: tuple[socket.socket, ...]
+    control: tuple[socket.socket, ...]
+
+    @property
+    def all(self) -> tuple[socket.socket, ...]:
+        """Every socket."""
+        return (*self.data, *self.tls, *self.control)
+
+    def addresses(self) -> Mapping[str, list[str]]:
+        """Bound addresses, as ``server.json`` has them."""
+        return {
+            "data": texts(self.data),
+            "tls": texts(self.tls),
+            "control": texts(self.control),
+        }
+
+
+@contextlib.contextmanager
+def bound(settings: Settings) -> Iterator[Sockets]:
+    """All sockets of the settings, released at the end.
+
+    Raises:
+        StateError: one of them cannot be had; none is held then.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def take(listens: tuple[Listen, ...], place: Place) -> tuple[socket.socket, ...]:
+            made = bind(listens, place)
+            stack.callback(release, made, listens)
+            return made
+
+        yield Sockets(
+            take(settings.data.listen, DATA),
+            take(settings.data.tls.listen, DATA_TLS),
+            take(settings.control.listen, CONTROL),
+        )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The server side of the TLS listener; None when it is off.
+
+    Raises:
+        ConfigurationError: no certificate, or one that does not load.
+    """
+    tls = settings.data.tls
+    if not tls.listen:
+        return None
+    if tls.cert_file is None or tls.key_file is None:
+        raise ConfigurationError(
+            Fault("data.tls", "a TLS listener needs data.tls.cert_file and data.tls.key_file")
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            Fault("data.tls.cert_file", f"certificate or key cannot be used: {error.reason}")
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            Fault("data.tls.cert_file", f"certificate or key cannot be read: {error.strerror}")
+        ) from None
+    return context
+
+
+async def serve(
+    factory: Callable[[], asyncio.BaseProtocol],
+    one: socket.socket,
+    context: ssl.SSLContext | None,
+) -> asyncio.AbstractServer:
+    """Accept connections on a bound socket, with TLS if there is a context."""
+    loop = asyncio.get_running_loop()
+    if one.family == socket.AF_UNIX:
+        return await loop.create_unix_server(factory, sock=one, ssl=context, backlog=BACKLOG)
+    return await loop.create_server(factory, sock=one, ssl=context, backlog=BACKLOG)

@@ -94,7 +94,7 @@ def _rfc3339(moment: float) -> str:
 
 
 def _path(target: str) -> str:
-    """A target's path; one that is none (absolute-form, CONNECT) may hold ``user:password@`` and is left out."""
+    """A target's path; one that is none may hold ``user:password@`` and is left out."""
     if not target.startswith("/"):
         return "*" if target == "*" else "-"
     return escape(mask_keys(target.partition("?")[0][:_PATH_LIMIT]))

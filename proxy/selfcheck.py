@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from proxy import app, assembly, lifecycle
+from proxy import assembly, lifecycle, listeners
 from proxy.catalog.model import Catalog
 from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
 from proxy.errors import ConfigurationError, Fault, SetupError
@@ -44,7 +44,7 @@ def check_all(load: Callable[[], Settings]) -> Report:
     catalog = report.attempt("services", lambda: assembly.catalog_of(settings))
     report.attempt("settings", lambda: assembly.check_followed(settings))
     report.attempt("keys", lambda: assembly.declared_keys(settings))
-    report.attempt("data.tls", lambda: app.tls_context(settings))
+    report.attempt("data.tls", lambda: listeners.tls_context(settings))
     if catalog is None:
         return report
     report.warnings.extend(catalog.warnings)

@@ -1,15 +1,11 @@
 """``connect`` and ``connections``: the accounts whose tokens the proxy keeps."""
 
-import sys
-import time
 from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from proxy import assembly
 from proxy.catalog.model import Catalog, Scheme
-from proxy.catalog.params import check_config
 from proxy.cli import output
 from proxy.cli.session import (
     ACTOR,
@@ -22,12 +18,10 @@ from proxy.cli.session import (
     with_vault,
 )
 from proxy.connectors.checked import MAX_TOKEN
-from proxy.connectors.model import Connection, Tokens
-from proxy.connectors.sources import SOLE_CONNECTION
+from proxy.connectors.model import Connection
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
-from proxy.operations import Granted, find_service, parse_address, parse_params, read_tokens
-from proxy.secret import Secret
+from proxy.operations import parse_address
 from proxy.settings import Settings
 from proxy.verify import Verdict, verify_all
 
@@ -40,105 +34,6 @@ AddressArgument = Annotated[
 ]
 
 
-def connect(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service's id: see 'services'.")],
-    *,
-    access_token_stdin: Annotated[
-        bool, typer.Option("--access-token-stdin", help="Read the access token from standard input.")
-    ] = False,
-    tokens_stdin: Annotated[
-        bool,
-        typer.Option(
-            "--tokens-stdin",
-            help="Read JSON with access_token, refresh_token, expires_in or expires_at from standard input.",
-        ),
-    ] = False,
-    connection: Annotated[
-        str, typer.Option("--connection", metavar="NAME", help="Name of the account among several.")
-    ] = SOLE_CONNECTION,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="NAME=VALUE", help="A value of connection_config; several times."),
-    ] = None,
-    scheme: Annotated[
-        str | None,
-        typer.Option("--scheme", metavar="|".join(_SCHEMES), help="How the token is sent, if not as usual."),
-    ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Store an account's token. Tokens come from standard input only, and are never shown."""
-    if access_token_stdin == tokens_stdin:
-        raise typer.BadParameter("say one of --access-token-stdin and --tokens-stdin", param_hint="connect")
-    settings = settings_of(config, data_dir)
-    catalog = assembly.catalog_of(settings)
-    known = find_service(catalog, service)
-    params = parse_params(param or ())
-    check_config(known, params)  # before a token is asked for
-    chosen = _scheme(scheme)
-    granted = _read(service, whole=tokens_stdin)
-
-    async def work(vault: Vault, _: Catalog) -> Connection:
-        return await vault.save_connection(
-            service,
-            connection,
-            granted.tokens,
-            config=params,
-            scheme=chosen,
-            scopes=granted.scopes,
-            actor=ACTOR,
-        )
-
-    saved = with_vault(settings, work)
-    if as_json:
-        output.document(_as_json(saved))
-    else:
-        default = ", the default one" if saved.is_default else ""
-        output.line(f"{known.title}: account {saved.name!r} is connected{default}.")
-        if known.verify is not None:
-            output.note(f"Try it: connector-proxy connections verify {saved.service}@{saved.name}")
-    if service in settings.sources and settings.sources[service].kind != "vault":
-        output.note(
-            f"Note: the settings take {service}'s tokens from a source of kind "
-            f"{settings.sources[service].kind}, so this connection is not used until that is removed."
-        )
-    output.changed(settings.storage.data_dir)
-
-
-def _scheme(text: str | None) -> Scheme | None:
-    found = next((scheme for scheme in _SCHEMES if scheme == text), None)
-    if text is not None and found is None:
-        raise typer.BadParameter(f"is one of {', '.join(_SCHEMES)}", param_hint="--scheme")
-    return found
-
-
-def _read(service: str, *, whole: bool) -> Granted:
-    """What standard input holds; never a prompt, so that no token is echoed or kept by a terminal."""
-    option = "--tokens-stdin" if whole else "--access-token-stdin"
-    if sys.stdin.isatty():
-        raise typer.BadParameter(
-            "standard input is a terminal, which would show the token: pipe it in, for example\n"
-            f"  connector-proxy connect {service} {option} < token-file",
-            param_hint=option,
-        )
-    body = sys.stdin.buffer.read(_MAX_INPUT + 1)
-    if len(body) > _MAX_INPUT:
-        raise ConfigurationError(Fault("standard input", f"holds more than {_MAX_INPUT} bytes"))
-    if whole:
-        return read_tokens(body, now=time.time())
-    try:
-        text = body.decode().strip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigurationError(Fault("standard input", "is not text in UTF-8")) from None
-    if not text:
-        raise ConfigurationError(Fault("standard input", "is empty: pipe the access token in"))
-    return Granted(Tokens(Secret(text)))
-
-
-# --- connections ----------------------------------------------------------------------------------------
-
-
 @group.command("list")
 def listing(
     *, config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
@@ -147,7 +42,7 @@ def listing(
     settings = settings_of(config, data_dir)
     found = vault_if_any(settings, _connections) or ()
     if as_json:
-        output.document([_as_json(one) for one in found])
+        output.document([as_document(one) for one in found])
         return
     output.table(
         ("service", "name", "default", "state", "account", "expires", "config"),
@@ -171,7 +66,8 @@ async def _connections(vault: Vault, _: Catalog) -> tuple[Connection, ...]:
     return vault.connections()
 
 
-def _as_json(one: Connection) -> Mapping[str, object]:
+def as_document(one: Connection) -> Mapping[str, object]:
+    """A connection as programs get it; never a token."""
     return {
         "id": one.connection_id,
         "service": one.service,
@@ -209,7 +105,7 @@ def show(
 
     one = with_vault(settings_of(config, data_dir), work)
     known = {
-        **_as_json(one),
+        **as_document(one),
         "scheme": one.scheme,
         "metadata": dict(one.metadata),
         "generation": one.generation,

@@ -3,7 +3,7 @@
 import typer
 
 from proxy import __version__
-from proxy.cli import connections, demo, keys, output, serve, services
+from proxy.cli import connect, connections, demo, keys, output, serve, services
 from proxy.cli.session import JsonOption
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app.command("demo")(demo.demo)
 app.command("check")(services.check)
 app.add_typer(services.group, name="services")
 app.add_typer(services.alias, name="connectors")
-app.command("connect")(connections.connect)
+app.command("connect")(connect.connect)
 app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
 

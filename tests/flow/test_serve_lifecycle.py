@@ -22,6 +22,24 @@ from support.commands import command, environment
 from support.serving import QUICK, Serve, declared_key, get, sidecar, until
 
 HEALTH = "/-/health"
+ECHO = """
+import http.server
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = (self.headers.get("Authorization") or "-").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 
 
 @contextlib.contextmanager
@@ -31,14 +49,7 @@ def echo_upstream() -> Iterator[int]:
         [
             sys.executable,
             "-c",
-            "import http.server as h\n"
-            "class H(h.BaseHTTPRequestHandler):\n"
-            "  def do_GET(self):\n"
-            "    body = (self.headers.get('Authorization') or '-').encode()\n"
-            "    self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()\n"
-            "    self.wfile.write(body)\n"
-            "  def log_message(self, *a): pass\n"
-            "s = h.ThreadingHTTPServer(('127.0.0.1', 0), H); print(s.server_port, flush=True); s.serve_forever()",
+            ECHO,
         ],
         stdout=subprocess.PIPE,
     ) as child:
@@ -214,7 +225,7 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
 
 
 def test_optimised_python_is_refused(tmp_path: Path) -> None:
-    """python -O takes checks out of aiohttp (CVE-2025-69227): exit 3, saying what to leave out (R159)."""
+    """``python -O`` takes checks out of aiohttp (CVE-2025-69227): exit 3, saying what to leave out (R159)."""
     assert "-O" in refused(tmp_path, flags=("-O",))
 
 
@@ -333,30 +344,30 @@ def test_reload_is_all_or_nothing_and_drops_nobody(tmp_path: Path) -> None:
         settings = tmp_path / "proxy.toml"
         text = sidecar(tmp_path, hashed, upstream_port=port)
         settings.write_text(text)
-        with Serve(tmp_path, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}) as server:
-            with contextlib.closing(socket.create_connection(server.address, 5)) as kept:
+        with (
+            Serve(tmp_path, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}) as server,
+            contextlib.closing(socket.create_connection(server.address, 5)) as kept,
+        ):
 
-                def ask(key: str) -> int:
-                    kept.sendall(
-                        f"GET /side/x HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
-                    )
-                    got = http.client.HTTPResponse(kept)
-                    got.begin()
-                    got.read()
-                    return got.status
-
-                assert ask(key) == 200
-                settings.write_text(
-                    text + "[dta]\n" + f'[keys.two]\nhash = "{other_hashed}"\nallow = ["side"]\n'
+            def ask(key: str) -> int:
+                kept.sendall(
+                    f"GET /side/x HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
                 )
-                server.signal(signal.SIGHUP)
-                assert "dta" in server.event("reload_refused")["reason"]
-                assert ask(other) == 401
-                settings.write_text(text.replace(hashed, other_hashed) + "[limits]\nconnections = 7\n")
-                server.signal(signal.SIGHUP)
-                assert server.event("reloaded")["after_restart"] == ["limits"]
-                assert ask(other) == 200
-                assert ask(key) == 401
+                got = http.client.HTTPResponse(kept)
+                got.begin()
+                got.read()
+                return got.status
+
+            assert ask(key) == 200
+            settings.write_text(text + "[dta]\n" + f'[keys.two]\nhash = "{other_hashed}"\nallow = ["side"]\n')
+            server.signal(signal.SIGHUP)
+            assert "dta" in server.event("reload_refused")["reason"]
+            assert ask(other) == 401
+            settings.write_text(text.replace(hashed, other_hashed) + "[limits]\nconnections = 7\n")
+            server.signal(signal.SIGHUP)
+            assert server.event("reloaded")["after_restart"] == ["limits"]
+            assert ask(other) == 200
+            assert ask(key) == 401
 
 
 # --- a sidecar ------------------------------------------------------------------------------------------

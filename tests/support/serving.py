@@ -8,12 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from support.commands import environment
-from support.proxy import Process, bound
+from typing import Any, Self
 
 from proxy import keys
+from support.commands import environment
+from support.proxy import Process, bound
 
 QUICK = ("--port", "0", "--control-port", "0")
 
@@ -49,18 +48,18 @@ class Serve(Process):
         self._environment = environment(folder, {"CONNECTOR_PROXY_LOG__FORMAT": "json", **(extra or {})})
         self.told: dict[str, Any] = {}
 
-    def start(self) -> "Serve":
+    def start(self) -> Self:
         """Start and wait for ``server.json``."""
         self.told = self._start(self._command, self._environment, self.data / "server.json")
         self.address = bound(self.told["data"])
         return self
 
-    def launch(self) -> "Serve":
+    def launch(self) -> Self:
         """Start and wait for nothing."""
         self.spawn(self._command, self._environment)
         return self
 
-    def __enter__(self) -> "Serve":
+    def __enter__(self) -> Self:
         return self.start()
 
     def event(self, name: str, *, limit: float = 10.0) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""``connect``: store an account's tokens."""
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from proxy import assembly
+from proxy.catalog.model import Catalog, Scheme
+from proxy.catalog.params import check_config
+from proxy.cli import output
+from proxy.cli.connections import as_document
+from proxy.cli.session import ACTOR, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
+from proxy.connectors.checked import MAX_TOKEN
+from proxy.connectors.model import Connection, Tokens
+from proxy.connectors.sources import SOLE_CONNECTION
+from proxy.connectors.vault import Vault
+from proxy.errors import ConfigurationError, Fault
+from proxy.operations import Granted, find_service, parse_params, read_tokens
+from proxy.secret import Secret
+
+_MAX_INPUT = 4 * MAX_TOKEN
+_SCHEMES: tuple[Scheme, ...] = ("bearer", "bot", "raw", "token", "basic")
+
+
+def connect(
+    service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service's id: see 'services'.")],
+    *,
+    access_token_stdin: Annotated[
+        bool, typer.Option("--access-token-stdin", help="Read the access token from standard input.")
+    ] = False,
+    tokens_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--tokens-stdin",
+            help="Read JSON with access_token, refresh_token, expires_in or expires_at from standard input.",
+        ),
+    ] = False,
+    connection: Annotated[
+        str, typer.Option("--connection", metavar="NAME", help="Name of the account among several.")
+    ] = SOLE_CONNECTION,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="A value of connection_config; several times."),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option("--scheme", metavar="|".join(_SCHEMES), help="How the token is sent, if not as usual."),
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Store an account's token. Tokens come from standard input only, and are never shown."""
+    if access_token_stdin == tokens_stdin:
+        raise typer.BadParameter("say one of --access-token-stdin and --tokens-stdin", param_hint="connect")
+    settings = settings_of(config, data_dir)
+    catalog = assembly.catalog_of(settings)
+    known = find_service(catalog, service)
+    params = parse_params(param or ())
+    check_config(known, params)  # before a token is asked for
+    chosen = _scheme(scheme)
+    granted = _read(service, whole=tokens_stdin)
+
+    async def work(vault: Vault, _: Catalog) -> Connection:
+        return await vault.save_connection(
+            service,
+            connection,
+            granted.tokens,
+            config=params,
+            scheme=chosen,
+            scopes=granted.scopes,
+            actor=ACTOR,
+        )
+
+    saved = with_vault(settings, work)
+    if as_json:
+        output.document(as_document(saved))
+    else:
+        default = ", the default one" if saved.is_default else ""
+        output.line(f"{known.title}: account {saved.name!r} is connected{default}.")
+        if known.verify is not None:
+            output.note(f"Try it: connector-proxy connections verify {saved.service}@{saved.name}")
+    if service in settings.sources and settings.sources[service].kind != "vault":
+        output.note(
+            f"Note: the settings take {service}'s tokens from a source of kind "
+            f"{settings.sources[service].kind}, so this connection is not used until that is removed."
+        )
+    output.changed(settings.storage.data_dir)
+
+
+def _scheme(text: str | None) -> Scheme | None:
+    found = next((scheme for scheme in _SCHEMES if scheme == text), None)
+    if text is not None and found is None:
+        raise typer.BadParameter(f"is one of {', '.join(_SCHEMES)}", param_hint="--scheme")
+    return found
+
+
+def _read(service: str, *, whole: bool) -> Granted:
+    """What standard input holds; never a prompt, so that no token is echoed or kept by a terminal."""
+    option = "--tokens-stdin" if whole else "--access-token-stdin"
+    if sys.stdin.isatty():
+        raise typer.BadParameter(
+            "standard input is a terminal, which would show the token: pipe it in, for example\n"
+            f"  connector-proxy connect {service} {option} < token-file",
+            param_hint=option,
+        )
+    body = sys.stdin.buffer.read(_MAX_INPUT + 1)
+    if len(body) > _MAX_INPUT:
+        raise ConfigurationError(Fault("standard input", f"holds more than {_MAX_INPUT} bytes"))
+    if whole:
+        return read_tokens(body, now=time.time())
+    try:
+        text = body.decode().strip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigurationError(Fault("standard input", "is not text in UTF-8")) from None
+    if not text:
+        raise ConfigurationError(Fault("standard input", "is empty: pipe the access token in"))
+    return Granted(Tokens(Secret(text)))

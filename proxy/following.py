@@ -1,0 +1,120 @@
+"""Keeping step with the vault: what other processes change (R89), failing stores (R153), last uses."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from proxy import log
+from proxy.connectors.snapshot import Snapshot
+from proxy.errors import StateError, StoreError
+from proxy.keys import KeyRecord
+
+POLL_S = 0.25  # a key revoked or a connection made by another process counts after this
+STALE_S = 300.0  # how long the keys of a vault that cannot be read stay in force
+LATE_S = 5.0  # unread for longer: not ready
+USE_WRITTEN_S = 10.0
+_DAY_S = 86_400.0
+
+
+class Followed(Protocol):
+    """What is needed of a vault."""
+
+    snapshot: Snapshot
+
+    async def catch_up(self) -> None:
+        """Take in what other processes changed; raises StoreError or StateError."""
+
+    async def touch_keys(self, used: Mapping[str, float]) -> None:
+        """Note when keys were last used; raises StoreError."""
+
+    async def prune_audit(self) -> int:
+        """Drop old audit rows; raises StoreError."""
+
+
+class VaultFollower:
+    """Follows one vault.
+
+    Args:
+        vault: see Followed.
+        on_change: told after :attr:`keys` may have changed.
+        take_uses: gives the uses of the vault's keys that were noted since it was last asked.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        vault: Followed,
+        *,
+        on_change: Callable[[], None],
+        take_uses: Callable[[], Mapping[str, float]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._vault = vault
+        self._on_change = on_change
+        self._take_uses = take_uses
+        self._clock = clock
+        self._read_at = clock()
+        self._seen: Snapshot = vault.snapshot
+        self._failing = False
+        self._suspended = False
+
+    @property
+    def keys(self) -> Mapping[str, KeyRecord]:
+        """The keys in force; none once the vault has been unreadable for too long to know of revocations."""
+        return {} if self._suspended else self._vault.snapshot.keys
+
+    @property
+    def is_late(self) -> bool:
+        """The vault could not be read for a while."""
+        return self._clock() - self._read_at > LATE_S
+
+    async def look(self) -> None:
+        """Look once for changes; never raises for a store that fails."""
+        try:
+            await self._vault.catch_up()
+        except (StoreError, StateError) as error:
+            self._failed(error)
+            return
+        if self._failing:
+            log.event("vault_readable_again")
+        changed = self._suspended or self._vault.snapshot is not self._seen
+        self._failing = self._suspended = False
+        self._read_at = self._clock()
+        self._seen = self._vault.snapshot
+        if changed:
+            self._on_change()
+
+    def _failed(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            log.event("vault_unreadable", level="error", reason=str(error))
+        if not self._suspended and self._clock() - self._read_at > STALE_S:
+            self._suspended = True
+            log.event("vault_keys_suspended", level="error", after_s=STALE_S)
+            self._on_change()
+
+    async def write_uses(self) -> None:
+        """Write what is known of last uses; a store that fails costs only these notes."""
+        with contextlib.suppress(StoreError):
+            await self._vault.touch_keys(self._take_uses())
+
+    async def follow(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self.look()
+
+    async def note_uses(self) -> None:
+        """Write uses again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(USE_WRITTEN_S)
+            await self.write_uses()
+
+    async def prune(self) -> None:
+        """Drop old audit rows once a day, until cancelled."""
+        while True:
+            with contextlib.suppress(StoreError):
+                await self._vault.prune_audit()
+            await asyncio.sleep(_DAY_S)

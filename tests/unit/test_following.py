@@ -1,0 +1,110 @@
+"""Following a vault that changes, fails and comes back, with a clock that the test moves."""
+
+import asyncio
+from collections.abc import Mapping
+
+from proxy.connectors.snapshot import Snapshot
+from proxy.errors import StoreError
+from proxy.following import LATE_S, STALE_S, VaultFollower
+from proxy.keys import KeyRecord
+
+KEY = KeyRecord("k1", "one", b"\0" * 32, ("*",))
+
+
+class Vault:
+    """A vault whose store answers or fails as the test says."""
+
+    def __init__(self) -> None:
+        self.snapshot = Snapshot(1, keys={"k1": KEY})
+        self.next: Snapshot | None = None
+        self.broken = False
+        self.used: list[Mapping[str, float]] = []
+
+    async def catch_up(self) -> None:
+        self._fail()
+        if self.next is not None:
+            self.snapshot, self.next = self.next, None
+
+    async def touch_keys(self, used: Mapping[str, float]) -> None:
+        self._fail()
+        self.used.append(used)
+
+    async def prune_audit(self) -> int:
+        self._fail()
+        return 0
+
+    def _fail(self) -> None:
+        if self.broken:
+            raise StoreError("the disk reports an error", reason="io")
+
+
+class Scene:
+    """A follower of a vault, and what it told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.vault = Vault()
+        self.changes = 0
+        self.follower = VaultFollower(
+            self.vault, on_change=self._changed, take_uses=lambda: {"k1": 5.0}, clock=lambda: self.now
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def look(self) -> None:
+        asyncio.run(self.follower.look())
+
+
+def test_only_changes_are_told() -> None:
+    """Looking at an unchanged vault costs the data path nothing; a new snapshot is told once."""
+    scene = Scene()
+    scene.look()
+    assert scene.changes == 0
+    scene.vault.next = Snapshot(2)
+    scene.look()
+    scene.look()
+    assert (scene.changes, dict(scene.follower.keys)) == (1, {})
+
+
+def test_keys_outlive_an_outage_but_not_for_ever() -> None:
+    """A vault away for a minute keeps its keys in force and is not ready; after five minutes they stop (R153)."""
+    scene = Scene()
+    scene.look()
+    scene.vault.broken = True
+    scene.now += 60
+    scene.look()
+    assert (dict(scene.follower.keys), scene.follower.is_late, scene.changes) == ({"k1": KEY}, True, 0)
+    scene.now += STALE_S
+    scene.look()
+    scene.look()
+    assert (dict(scene.follower.keys), scene.changes) == ({}, 1)
+
+
+def test_a_vault_that_comes_back_is_trusted_again() -> None:
+    """The first good look after an outage puts the keys of that moment in force (R150, R153)."""
+    scene = Scene()
+    scene.vault.broken = True
+    scene.now += STALE_S + 1
+    scene.look()
+    scene.vault.broken = False
+    scene.look()
+    assert (dict(scene.follower.keys), scene.follower.is_late, scene.changes) == ({"k1": KEY}, False, 2)
+
+
+def test_a_short_failure_is_no_outage() -> None:
+    """One busy moment of the store changes neither readiness nor keys."""
+    scene = Scene()
+    scene.vault.broken = True
+    scene.now += LATE_S - 1
+    scene.look()
+    assert (scene.follower.is_late, scene.changes) == (False, 0)
+
+
+def test_uses_are_written_and_a_failing_store_costs_only_them() -> None:
+    """Last uses reach the vault; when it cannot take them, nothing else suffers."""
+    scene = Scene()
+    asyncio.run(scene.follower.write_uses())
+    scene.vault.broken = True
+    asyncio.run(scene.follower.write_uses())
+    assert scene.vault.used == [{"k1": 5.0}]
