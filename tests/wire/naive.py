@@ -11,13 +11,13 @@ from pathlib import Path
 from aiohttp import ClientSession, TCPConnector, web
 
 UPSTREAM, CA_FILE, READY = sys.argv[1:4]
+HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 
 
 async def forward(request: web.Request) -> web.StreamResponse:
     """Sends the request on and the answer back."""
-    headers = {
-        k: v for k, v in request.headers.items() if k.lower() not in {"host", "authorization", "connection"}
-    }
+    drop = HOP | {"host", "authorization", "content-length"}
+    headers = {k: v for k, v in request.headers.items() if k.lower() not in drop}
     headers["Authorization"] = "Bearer upstream-token"
     url = f"https://{UPSTREAM}{request.rel_url.raw_path_qs}"
     try:
@@ -28,7 +28,8 @@ async def forward(request: web.Request) -> web.StreamResponse:
             data=request.content if request.body_exists else None,
             server_hostname="up.example",
         ) as answer:
-            response = web.StreamResponse(status=answer.status, headers=answer.headers)
+            kept = [(k, v) for k, v in answer.headers.items() if k.lower() not in HOP]
+            response = web.StreamResponse(status=answer.status, headers=kept)
             await response.prepare(request)
             async for data in answer.content.iter_any():
                 await response.write(data)

@@ -13,9 +13,9 @@ from support.lab import SHORT, Lab
 from support.raw import Hang, calling
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def short(_short: Lab, runner: asyncio.Runner) -> Iterator[Lab]:
-    """A proxy whose timeouts are short, so that what waits ends soon."""
+    """A proxy whose timeouts are short, so that what waits ends soon, and upstreams that remember nothing."""
     runner.run(_short.fresh())
     return _short
 
@@ -38,7 +38,6 @@ async def test_corpora_of_others(short: Lab, report) -> None:
     if not cases:
         report("corpora of others: not there, own corpus only")
         cases = corpus.requests()[::50]
-    await short.fresh()
     tally = await play_requests(short.proxy.address, short.proxy.key, "/test", short.upstream, cases)
     report(f"hostile requests of others: {tally}")
     assert not tally.faults, tally.verdict()
@@ -48,7 +47,6 @@ async def test_corpora_of_others(short: Lab, report) -> None:
 @pytest.mark.timeout(180)
 async def test_every_prefix_waits(short: Lab, report) -> None:
     """Each prefix of twenty requests waits without an answer, then ends by the proxy's own timeout (R15, R57)."""
-    await short.fresh()
     key, begin = short.proxy.key, 0
     jobs: list[tuple[bytes, int]] = []
     for number, form in enumerate(corpus.prefix_requests()):
