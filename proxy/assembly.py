@@ -18,7 +18,7 @@ from proxy.connectors.sources.command import CommandSource
 from proxy.connectors.sources.static import FileSource, StaticSource
 from proxy.connectors.sources.vault import VaultSource
 from proxy.connectors.vault import Vault
-from proxy.errors import ConfigurationError, Fault, NotConnected
+from proxy.errors import ConfigurationError, Fault, NotConnected, StateError
 from proxy.forwarding.addresses import parse_address
 from proxy.forwarding.egress import Dialer
 from proxy.forwarding.permits import parse_permit
@@ -146,7 +146,7 @@ def needs_vault(settings: Settings, catalog: Catalog) -> bool:
     )
 
 
-def master_key_of(settings: Settings, *, may_create: bool = True) -> MasterKeySource:
+def master_key_of(settings: Settings) -> MasterKeySource:
     """Where the master key comes from: the setting, or a file in the data folder.
 
     Raises:
@@ -154,7 +154,7 @@ def master_key_of(settings: Settings, *, may_create: bool = True) -> MasterKeySo
     """
     given = settings.storage.master_key
     if given is None:
-        return KeyFile(settings.storage.data_dir / MASTER_KEY_NAME, create=may_create)
+        return KeyFile(settings.storage.data_dir / MASTER_KEY_NAME)
     if given.file is not None:
         return KeyFile(given.file, create=False)
     if given.command is not None:
@@ -170,12 +170,14 @@ async def open_vault(settings: Settings, catalog: Catalog) -> Vault:
         ConfigurationError: settings that this release cannot follow.
     """
     folder = settings.storage.data_dir
-    may_create = True
-    if settings.storage.require_mount and settings.storage.master_key is None:
-        may_create = is_mounted(folder)
-    return await Vault.open(
-        folder, master_key_of(settings, may_create=may_create), catalog=catalog, clock=time.time
-    )
+    key_file = folder / MASTER_KEY_NAME
+    makes_key = settings.storage.master_key is None and not key_file.exists()
+    if settings.storage.require_mount and makes_key and not is_mounted(folder):
+        raise StateError(
+            f"{folder} is no mount, so a master key made there would go away with the container: "
+            "mount a volume there, or give a key as CONNECTOR_PROXY_MASTER_KEY"
+        )
+    return await Vault.open(folder, master_key_of(settings), catalog=catalog, clock=time.time)
 
 
 def is_mounted(folder: Path) -> bool:
