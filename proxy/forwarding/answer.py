@@ -15,6 +15,7 @@ MAX_FIELDS = 1_000
 MAX_INTERIM = 16  # 1xx answers before the final one
 _FIRST_INTERIM, _FIRST_FINAL = 100, 200
 _SWITCHING = 101
+_END = b"\r\n\r\n"
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -27,13 +28,17 @@ class AnswerReader:
     """
 
     __slots__ = (
+        "_behind",
         "_head_raw",
         "_interim",
         "_method",
         "_names",
         "_parser",
         "_parts",
+        "_quiet",
         "_reason",
+        "_spent",
+        "_tail",
         "_values",
         "complete",
         "extra",
@@ -45,6 +50,7 @@ class AnswerReader:
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self._spent = False
         self.begin(b"")
 
     def begin(self, method: bytes) -> None:
@@ -56,6 +62,8 @@ class AnswerReader:
         self._values: list[bytes] = []
         self._reason = b""
         self._parts: list[bytes] = []
+        self._behind = self._quiet = 0
+        self._tail = b""
         self.size = 0
         self.head: AnswerHead | None = None
         self.complete = False
@@ -68,15 +76,18 @@ class AnswerReader:
         if self.complete:
             self.extra = True
             return
+        size = self.size
         if self.head is None:
             self._head_raw = self._head_raw + data if self._head_raw else data
+        else:
+            self._behind += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._spoil("the service switched protocols without being asked")
         except httptools.HttpParserError:
             self._spoil("the service's answer is not well-formed HTTP/1.1")
-        self._check(data)
+        self._check(data, grown=self.size > size)
 
     def feed_eof(self) -> None:
         """The service ended the connection in order: that ends a body which has no other end."""
@@ -89,20 +100,36 @@ class AnswerReader:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> None:
-        """The exchange is over: llhttp may still wait for the body that an answer to HEAD does not have."""
-        if self._method == b"HEAD":
-            self._parser = httptools.HttpResponseParser(self)
+        """The exchange is over: llhttp starts afresh where it waits for something else than the next answer.
 
-    def _check(self, data: bytes) -> None:
-        """What llhttp lets pass: heads of any size, and line ends behind an answer (R48)."""
-        if self.head is None:
+        That is the body which an answer to HEAD does not have, or the end of the connection because of a
+        ``Proxy-Connection``, or a ``Connection`` among the trailers, which mean nothing (RFC 9110 §6.5.1).
+        """
+        if self._spent or self._method == b"HEAD":
+            self._parser = httptools.HttpResponseParser(self)
+            self._spent = False
+
+    def _check(self, data: bytes, *, grown: bool) -> None:
+        """What llhttp lets pass: heads and trailers of any size, and line ends behind an answer (R22, R48).
+
+        Args:
+            data: what has been read.
+            grown: some of it was body.
+        """
+        head = self.head
+        if head is None:
             if len(self._head_raw) > MAX_HEAD_BYTES:
                 self._spoil("the head of the service's answer is too large")
+        elif head.body == "chunked":
+            self._tail = data[-5:] if len(data) >= 5 else (self._tail + data)[-5:]  # noqa: PLR2004  # see below
+            if self.complete:  # the end is CRLF CRLF behind a size or a trailer, which do not end in CR or LF
+                end = self._tail[1:]
+                self.extra = self.extra or end != b"\r\n\r\n" or self._tail[:1] in {b"\r", b"\n"}
+            self._quiet = 0 if grown else self._quiet + len(data)
+            if self._quiet > MAX_HEAD_BYTES:
+                self._spoil("the trailer section of the service's answer is too large")
         elif self.complete:
-            if self.head.body == "length" and self._parts:
-                self.extra = self.extra or not data.endswith(self._parts[-1])
-            else:
-                self.extra = self.extra or data.endswith(b"\r\n\r\n\r\n")
+            self.extra = self.extra or self._behind > (head.length or 0 if head.body == "length" else 0)
 
     def _spoil(self, detail: str) -> None:
         if self.complete:
@@ -130,7 +157,7 @@ class AnswerReader:
             self._names.append(name)
             self._values.append(value)
         elif not self.complete:
-            self.trailers.append((name, value))
+            self.trailers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """The head is whole: interim answers are dropped (R49), the final one is checked and kept."""
@@ -150,10 +177,13 @@ class AnswerReader:
             self._spoil("the service's answer has too many header fields")
             return
         raw, self._head_raw = self._head_raw, b""
-        heads = raw.split(b"\r\n\r\n", self._interim + 1)[: self._interim + 1]
-        if not all(head.startswith(b"HTTP/1.") for head in heads):  # llhttp takes RTSP and ICE for HTTP
-            self._spoil("the service answered with another protocol than HTTP/1")
-            return
+        end = 0
+        for _ in range(self._interim + 1):
+            if not raw.startswith(b"HTTP/1.", end):  # llhttp takes RTSP and ICE for HTTP
+                self._spoil("the service answered with another protocol than HTTP/1")
+                return
+            end = raw.find(_END, end) + len(_END)
+        self._behind = len(raw) - end
         if b" \r\n" in raw or b"\t\r\n" in raw:
             self._values = [value.rstrip(b" \t") for value in self._values]
         try:
@@ -181,6 +211,7 @@ class AnswerReader:
 
     def on_message_complete(self) -> None:
         """A message has ended: an interim one, or the final one."""
+        self._spent = self._spent or not self._parser.should_keep_alive()
         if self.complete or self.head is None or self.fault is not None:
             return
         if self.trailers:
