@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from yarl import URL
 
@@ -16,9 +17,11 @@ _HOST = re.compile(
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a request is sent: scheme, host (lower case, no trailing dot), port."""
+class Origin(NamedTuple):
+    """Where a request is sent: scheme, host (lower case, no trailing dot), port.
+
+    A named tuple, because the data path looks things up by it.
+    """
 
     scheme: str
     host: str

@@ -185,10 +185,13 @@ class Exchange:
             raise RuntimeError("relay before send")
         if connection.uploading or caller.server.draining:
             caller.keep = False
-        trailers = answer.trailers if self._head.accepts_trailers and not self._head.http10 else frozenset()
-        chunked = answer.body in {"chunked", "eof"} and not self._head.http10
-        if self._head.http10 and answer.body in {"chunked", "eof"}:
-            caller.keep = False
+        http10 = self._head.http10
+        trailers = answer.trailers
+        if trailers and (http10 or not self._head.accepts_trailers):
+            trailers = frozenset()
+        chunked = answer.body == "chunked" or answer.body == "eof"  # noqa: PLR1714  # a set lookup costs more
+        if chunked and http10:
+            caller.keep = chunked = False
         timeline.status = answer.status
         start = _head_bytes(answer, self._head, trailers, keep=caller.keep, chunked=chunked)
         body = None if trailers and chunked else connection.take_whole_body()
@@ -240,19 +243,19 @@ def _head_bytes(
     answer: AnswerHead, head: Head, trailers: frozenset[bytes], *, keep: bool, chunked: bool
 ) -> bytes:
     """The head for the caller, in the caller's version."""
-    lines = [
-        b"HTTP/1.%d %d %b\r\n" % (0 if head.http10 else 1, answer.status, answer.reason),
-        answer.lines,
-    ]
+    status, reason, lines, _, length, _, _ = answer
+    if keep and length is not None and not head.http10:
+        return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n\r\n" % (status, reason, lines, length)
+    parts = [b"HTTP/1.%d %d %b\r\n%b" % (0 if head.http10 else 1, status, reason, lines)]
     if chunked:
         if trailers:
-            lines.append(b"Trailer: %b\r\n" % b", ".join(sorted(trailers)))
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif answer.length is not None:
-        lines.append(b"Content-Length: %d\r\n" % answer.length)
+            parts.append(b"Trailer: %b\r\n" % b", ".join(sorted(trailers)))
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    elif length is not None:
+        parts.append(b"Content-Length: %d\r\n" % length)
     if not keep:
-        lines.append(b"Connection: close\r\n")
+        parts.append(b"Connection: close\r\n")
     elif head.http10:
-        lines.append(b"Connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        parts.append(b"Connection: keep-alive\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)

@@ -5,7 +5,8 @@ depends only on the names of an answer's fields is worked out once for each list
 services send the same names over and over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from proxy.errors import UpstreamProtocol
@@ -57,10 +58,10 @@ class AnswerHead(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What a list of field names means. Numbers are places in the list."""
+    """What a list of field names means: what passes, and the places of what does not."""
 
     template: bytes
-    passing: tuple[int, ...]
+    pick: Callable[[Sequence[bytes]], tuple[bytes, ...]]
     content_length: tuple[int, ...]
     transfer_encoding: tuple[int, ...]
     connection: tuple[int, ...]
@@ -100,14 +101,14 @@ def answer_head(
     plan = _PLANS.get(key) or _plan(key)
     check_values(values)
     options = _options(plan.connection, values) if plan.connection else _NOTHING
-    if options - _NOT_NAMES:
+    if options and not options <= _NOT_NAMES:
         plan = _plan(key, dropped=options)
-    lines = plan.template % tuple([values[place] for place in plan.passing])
+    lines = plan.template % plan.pick(values)
     length = _length(plan.content_length, values) if plan.content_length else None
     chunked = bool(plan.transfer_encoding) and _chunked(plan.transfer_encoding, values, version)
     if chunked and length is not None:
         raise UpstreamProtocol("the service's answer has both Content-Length and Transfer-Encoding")
-    if len(reason.translate(None, CONTROLS)) != len(reason):
+    if reason != b"OK" and len(reason.translate(None, CONTROLS)) != len(reason):
         reason = b""
     body: BodyKind = "chunked" if chunked else "length" if length is not None else "eof"
     if method == b"HEAD" or status in _WITHOUT_BODY:
@@ -118,7 +119,7 @@ def answer_head(
     return AnswerHead(status, reason, lines, body, length, keeps, trailers)
 
 
-def check_values(values: Sequence[bytes]) -> None:
+def check_values(values: Iterable[bytes]) -> None:
     """Refuse field values with control characters (RFC 9110 §5.5).
 
     Raises:
@@ -147,7 +148,7 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Pl
 
     plan = _Plan(
         template + via,
-        passing,
+        _picker(passing),
         places(b"content-length"),
         places(b"transfer-encoding"),
         places(b"connection"),
@@ -158,6 +159,13 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Pl
             _PLANS.clear()
         _PLANS[names] = plan
     return plan
+
+
+def _picker(places: tuple[int, ...]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:
+    """What takes the values at ``places``; ``itemgetter`` gives a tuple only from two places on."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])
 
 
 def _options(places: tuple[int, ...], values: Sequence[bytes]) -> frozenset[bytes]:

@@ -75,6 +75,15 @@ class Admitted(NamedTuple):
     credential: Credential
 
 
+class _Admission(NamedTuple):
+    """What was found out about a request, and what it was found out from: while that is the same, it holds."""
+
+    admitted: Admitted
+    grant: Grant
+    keyring: KeyRing
+    catalog: Catalog
+
+
 class DataPlane:
     """Answers the requests of the data plane.
 
@@ -149,10 +158,36 @@ class DataPlane:
 
     async def _admit(self, head: Head, caller: CallerConnection, repeat: Repeat, record: Record) -> Admitted:
         """Find out who asks, for what, and with whose account; nothing has left the process yet."""
+        last = repeat.admission
+        now = self._wall()
+        if (
+            isinstance(last, _Admission)
+            and last.admitted.head is head
+            and last.keyring is self.keyring
+            and last.catalog is self.catalog
+            and last.grant.record.is_live(now)
+        ):
+            route, credential = last.admitted.route, last.admitted.credential
+            if self.connectors.ready(route.service.type_id, route.connection) is credential:
+                self._note(record, last.grant, credential, now)
+                return last.admitted
+        admitted, grant = await self._judge(head, caller, repeat, record, now)
+        self._note(record, grant, admitted.credential, now)
+        repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
+        return admitted
+
+    def _note(self, record: Record, grant: Grant, credential: Credential, now: float) -> None:
+        record.key_id = grant.record.key_id
+        record.service = credential.service
+        record.connection = credential.connection
+        self.used[grant.record.key_id] = now
+
+    async def _judge(
+        self, head: Head, caller: CallerConnection, repeat: Repeat, record: Record, now: float
+    ) -> tuple[Admitted, Grant]:
         target = parse_target(head.target)
         service = self.catalog.services.get(target.service)
         presented = repeat.presented(head, service, target.query)
-        now = self._wall()
         grant = repeat.grant(presented, self.keyring, now, caller.peer)
         record.key_id = grant.record.key_id
         self.used[grant.record.key_id] = now
@@ -171,8 +206,7 @@ class DataPlane:
         check(grant.permits, service, name, method, route.path)
         if credential is None:
             credential = await self.connectors.obtain(service.type_id, route.connection)
-        record.connection = credential.connection
-        return Admitted(head, route, presented, credential)
+        return Admitted(head, route, presented, credential), grant
 
     def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
         """A key made for one service reaches it without its prefix; a literal service id always wins."""

@@ -15,9 +15,24 @@ from proxy.forwarding.routing import Route
 
 
 class Repeat:
-    """The findings for one connection; a new request with other fields replaces them."""
+    """The findings for one connection; a new request with other fields replaces them.
 
-    __slots__ = ("_grant", "_head", "_injection", "_keyring", "_message", "_presented", "_service", "_tail")
+    A request whose every byte is that of the one before gets the very same ``Head`` object, so identity says
+    "the same". ``admission`` is the handler's: what it found out about such a request.
+    """
+
+    __slots__ = (
+        "_grant",
+        "_head",
+        "_injection",
+        "_keyring",
+        "_message",
+        "_presented",
+        "_sent",
+        "_service",
+        "_tail",
+        "admission",
+    )
 
     def __init__(self) -> None:
         self._message: RawRequestMessage | None = None
@@ -28,6 +43,8 @@ class Repeat:
         self._grant: Grant | None = None
         self._injection: Injection | None = None
         self._tail: bytes | None = None
+        self._sent: tuple[Head, Route, bytes] | None = None
+        self.admission: object = None
 
     def head(self, message: RawRequestMessage, limits: Limits) -> Head:
         """The checked head of a request; raises as :func:`gate` does."""
@@ -40,7 +57,10 @@ class Repeat:
             and last.method == message.method
             and last.version == message.version
         ):
-            return same_fields(head, message.method, message.path, limits)
+            if last.path != message.path:
+                self._head = head = same_fields(head, message.method, message.path, limits)
+                self._message = message
+            return head
         self._message = self._presented = self._grant = self._injection = self._tail = None
         self._head = gate(message.method, message.path, message.version, message.raw_headers, limits)
         self._message = message
@@ -74,11 +94,15 @@ class Repeat:
 
     def outgoing(self, head: Head, route: Route, injection: Injection, presented: Presented) -> bytes:
         """The outgoing head; raises as :func:`request_head` does."""
-        if self._tail is not None and self._injection is injection and presented is self._presented:
+        same = self._injection is injection and presented is self._presented
+        if same and self._sent is not None and self._sent[0] is head and self._sent[1] is route:
+            return self._sent[2]
+        out = None
+        if same and self._tail is not None:
             out = request_head_with(self._tail, head, route, injection, presented)
-            if out is not None:
-                return out
-        out = request_head(head, route, injection, presented)
-        self._tail = tail_for_all(head, injection, out) if not presented.in_query else None
-        self._injection = injection
+        if out is None:
+            out = request_head(head, route, injection, presented)
+            self._tail = tail_for_all(head, injection, out) if not presented.in_query else None
+            self._injection = injection
+        self._sent = (head, route, out)
         return out
