@@ -12,6 +12,8 @@ from rich.text import Text
 
 from proxy.log import escape
 
+_WIDE = 10_000
+
 
 def rfc3339(moment: float | None) -> str | None:
     """Seconds since the epoch as RFC 3339 in UTC, None stays None."""
@@ -49,7 +51,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: st
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(Text("" if cell is None else escape(str(cell))) for cell in row))
-    Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty(), highlight=False).print(shown)
+    width = None if sys.stdout.isatty() else _WIDE  # through a pipe a row is one line, for grep and awk
+    Console(file=sys.stdout, width=width, highlight=False).print(shown)
 
 
 def pairs(values: Mapping[str, object]) -> str:

@@ -150,6 +150,7 @@ def check(
             output.note(str(fault))
         for name, value in report.facts.items():
             output.line(f"{name}: {value}")
-        output.line("ok" if not report.faults else f"{len(report.faults)} faults")
+        count = len(report.faults)
+        output.line(f"{count} fault{'' if count == 1 else 's'}" if count else "ok")
     if report.faults:
         raise typer.Exit(CONFIGURATION)

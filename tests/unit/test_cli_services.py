@@ -106,3 +106,20 @@ def test_version_in_both_forms(cli: Inside) -> None:
     """The version is one line, or one document."""
     assert cli("version").out == f"{__version__}\n"
     assert cli("version", "--json").document == {"version": __version__}
+
+
+def test_a_row_through_a_pipe_is_one_line(cli: Inside) -> None:
+    """``connector-proxy services | grep ID`` finds the row, however long its cells are."""
+    done = cli("services")
+    (row,) = (line for line in done.out.splitlines() if line.startswith("google_search_console "))
+    assert "Google Search Console" in row
+    assert len(done.out.splitlines()) == 33
+
+
+def test_faults_are_counted_in_words(cli: Inside) -> None:
+    """``check`` ends with ``ok`` or the number of faults."""
+    (cli.folder / "proxy.toml").write_text("[data]\nlissten = []\n")
+    done = cli("check")
+    assert done.out.splitlines()[-1] == "1 fault"
+    (cli.folder / "proxy.toml").write_text("[data]\nlissten = []\n[log]\nlevle = 1\n")
+    assert cli("check").out.splitlines()[-1] == "2 faults"
