@@ -117,11 +117,21 @@ class TestFlushing:
 
 
 class TestBackPressure:
-    """R60: the slower side sets the pace, not our memory."""
+    """R60: the slower side sets the pace, not our memory. The proxy has done nothing else before."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def calm(cls, runner, authority, tmp_path_factory) -> Iterator[Lab]:
+        """A proxy whose memory no other test has raised."""
+        lab = Lab(authority, tmp_path_factory.mktemp("calm"))
+        runner.run(lab.start())
+        with lab.proxy:
+            yield lab
+        runner.run(lab.stop())
 
     @pytest.mark.timeout(180)
     @pytest.mark.parametrize("service", ["plain", "test"])
-    async def test_a_gibibyte_down_past_a_slow_caller(self, lab: Lab, service: str, report) -> None:
+    async def test_a_gibibyte_down_past_a_slow_caller(self, calm: Lab, service: str, report) -> None:
         """1 GiB to a caller that stops reading at times: bytes equal, memory within 16 MiB (R60)."""
         total = GIB if service == "plain" else GIB // 4
         block = bytes(range(256)) * 1024  # 256 KiB
@@ -136,12 +146,12 @@ class TestBackPressure:
                 sent += len(block)
             await peer.request()
 
-        await (lab.plain if service == "plain" else lab.upstream).fresh(script)
-        async with lab.calling() as caller:
+        await (calm.plain if service == "plain" else calm.upstream).fresh(script)
+        async with calm.calling() as caller:
             for warm in range(3):
-                assert (await lab.call("GET", f"/-/health?{warm}")).status in {200, 401, 404}
-            before, peak, begin = lab.proxy.rss(), 0, time.monotonic()
-            await caller.send(raw.request("GET", f"/{service}/gib", key=lab.proxy.key))
+                assert (await calm.call("GET", f"/-/health?{warm}")).status in {200, 401, 404}
+            before, peak, begin = calm.proxy.rss(), 0, time.monotonic()
+            await caller.send(raw.request("GET", f"/{service}/gib", key=calm.proxy.key))
             await caller.until(b"\r\n\r\n")
             got, digest = 0, hashlib.sha256()
             rest = bytes(caller.received[caller._at :])
@@ -159,8 +169,8 @@ class TestBackPressure:
                     stalls.remove(min(stalls))
                     await asyncio.sleep(0.4)
                     assert sent - got < 3 * CEILING, "the upstream was not slowed"
-                    peak = max(peak, lab.proxy.rss())
-            peak = max(peak, lab.proxy.rss())
+                    peak = max(peak, calm.proxy.rss())
+            peak = max(peak, calm.proxy.rss())
         report(
             f"{service}: {total // MIB} MiB down in {time.monotonic() - begin:.1f} s, RSS +{(peak - before) / MIB:.1f} MiB"
         )
@@ -172,11 +182,11 @@ class TestBackPressure:
 
     @pytest.mark.timeout(180)
     @pytest.mark.parametrize("service", ["plain", "test"])
-    async def test_a_gibibyte_up_past_a_slow_upstream(self, lab: Lab, service: str, report) -> None:
+    async def test_a_gibibyte_up_past_a_slow_upstream(self, calm: Lab, service: str, report) -> None:
         """1 GiB to an upstream that stops reading at times: bytes equal, memory within 16 MiB (R60)."""
         total = GIB if service == "plain" else GIB // 4
         block = bytes(range(256)) * 1024
-        upstream = lab.plain if service == "plain" else lab.upstream
+        upstream = calm.plain if service == "plain" else calm.upstream
         head_size = 0
 
         async def script(peer: Peer) -> None:
@@ -200,11 +210,11 @@ class TestBackPressure:
             await peer.ended.wait()
 
         await upstream.fresh(script)
-        async with lab.calling() as caller:
-            before, peak, begin = lab.proxy.rss(), 0, time.monotonic()
+        async with calm.calling() as caller:
+            before, peak, begin = calm.proxy.rss(), 0, time.monotonic()
             await caller.send(
                 raw.request(
-                    "POST", f"/{service}/gib", key=lab.proxy.key, fields=[("Content-Length", str(total))]
+                    "POST", f"/{service}/gib", key=calm.proxy.key, fields=[("Content-Length", str(total))]
                 )
             )
             expected, sent = hashlib.sha256(), 0
@@ -213,11 +223,11 @@ class TestBackPressure:
                 expected.update(block)
                 sent += len(block)
                 if sent % (64 * MIB) == 0:
-                    peak = max(peak, lab.proxy.rss())
+                    peak = max(peak, calm.proxy.rss())
                     taken = upstream.peers[0].count if upstream.peers else 0
                     assert sent - taken < 3 * CEILING, "the caller was not slowed"
             got = await caller.answer(deadline=20)
-            peak = max(peak, lab.proxy.rss())
+            peak = max(peak, calm.proxy.rss())
         report(
             f"{service}: {total // MIB} MiB up in {time.monotonic() - begin:.1f} s, RSS +{(peak - before) / MIB:.1f} MiB"
         )

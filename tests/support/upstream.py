@@ -37,6 +37,7 @@ class Peer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self.keep = upstream.keep
+        self._era = upstream.era
         self.received = bytearray()
         self.count = 0
         self.digest = hashlib.sha256()
@@ -56,6 +57,10 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if self._era != self._upstream.era:  # accepted for an earlier test, its handshake is only done now
+            self.ended.set()
+            transport.abort()
+            return
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.sni = self._upstream.names.get(tls)
@@ -182,6 +187,7 @@ class Upstream:
         self.script: Script = echo
         self.hold = False
         self.keep = True
+        self.era = 0
         self.port = 0
         if tls is not None:
             tls.sni_callback = self._heard
@@ -222,6 +228,7 @@ class Upstream:
     async def fresh(self, script: Script | None = None) -> None:
         """Forgets what came, cuts what is open, and plays ``script`` (default: echo) from now on."""
         await self.drop()
+        self.era += 1
         self.peers.clear()
         self.arrival.clear()
         self.script = script or echo
