@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from framing_cases import CHUNK_ENDS, CODINGS, LENGTHS
 from hostile import CONTROLS, HIGH, Answer, Verdict
 
-# fmt: off  (tables of bytes read better in rows)
+# Tables of bytes read better in rows.
+# fmt: off
 
 OK = b"HTTP/1.1 200 OK\r\n"
 TEXT = b"Content-Type: text/plain\r\n"
@@ -29,27 +30,15 @@ def lengths() -> Iterator[Answer]:
             body=b"hello",
         )
     pairs = (
-        (b"5", b"5"),
-        (b"5", b"6"),
-        (b"0", b"5"),
-        (b"5", b"0"),
-        (b"5", b""),
-        (b"", b"5"),
-        (b"5", b"x"),
-        (b"5", b"-5"),
-        (b"5", b"5, 5"),
+        (b"5", b"5"), (b"5", b"6"), (b"0", b"5"), (b"5", b"0"), (b"5", b""), (b"", b"5"), (b"5", b"x"),
+        (b"5", b"-5"), (b"5", b"5, 5"),
     )
     for number, (one, two) in enumerate(pairs):
         head = OK + b"Content-Length: " + one + b"\r\ncontent-length: " + two + b"\r\n\r\n"
         yield Answer(f"cl-twice/{number}", (head + b"hello",), "either" if one == two else "bad")
     for name in (
-        b"Content-Length ",
-        b" Content-Length",
-        b"Content-Length\t",
-        b"Content-Length\x00",
-        b"Content\rLength",
-        b"Content Length",
-        b"\xffContent-Length",
+        b"Content-Length ", b" Content-Length", b"Content-Length\t", b"Content-Length\x00",
+        b"Content\rLength", b"Content Length", b"\xffContent-Length",
     ):
         yield Answer(f"cl-name/{name.hex()}", (OK + name + b": 5\r\n\r\nhello",), "bad")
     for name in (b"Content_Length", b"Content.Length", b"Content-Length_"):
@@ -82,10 +71,8 @@ def codings() -> Iterator[Answer]:
             b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
             b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
             b"Content-Length: 15\r\nTransfer-Encoding: chunked\r\n",
-            b"Content-Length: x\r\nTransfer-Encoding: chunked\r\n",
-            b"Transfer-Encoding : chunked\r\n",
-            b" Transfer-Encoding: chunked\r\n",
-            b"Transfer-Encoding\x00: chunked\r\n",
+            b"Content-Length: x\r\nTransfer-Encoding: chunked\r\n", b"Transfer-Encoding : chunked\r\n",
+            b" Transfer-Encoding: chunked\r\n", b"Transfer-Encoding\x00: chunked\r\n",
             b"X: 1\r\n Transfer-Encoding: chunked\r\n",
         )
     ):
@@ -102,30 +89,9 @@ def codings() -> Iterator[Answer]:
 def chunks() -> Iterator[Answer]:
     """Chunk sizes, ends, extensions and trailers (R6, R7, R47); the head may be out already, so a cut is right too."""
     bad = (
-        b"+5",
-        b"-5",
-        b"0x5",
-        b"5_0",
-        b"_5",
-        b" 5",
-        b"",
-        b"g",
-        b"5g",
-        b"\x005",
-        b"5\x00",
-        b"5,5",
-        b"5.0",
-        b"ffffffffffffffff1",
-        b"fffffffffffffffffffff",
-        b"-0",
-        b"'5'",
-        b"5\xa0",
-        b"\xef\xbc\x95",
-        b"5;\x00",
-        b"5;a\rb",
-        b"5;a\nb",
-        b"5\r",
-        b"5 5",
+        b"+5", b"-5", b"0x5", b"5_0", b"_5", b" 5", b"", b"g", b"5g", b"\x005", b"5\x00", b"5,5", b"5.0",
+        b"ffffffffffffffff1", b"fffffffffffffffffffff", b"-0", b"'5'", b"5\xa0", b"\xef\xbc\x95", b"5;\x00",
+        b"5;a\rb", b"5;a\nb", b"5\r", b"5 5",
     )
     for number, size in enumerate(bad):
         yield Answer(f"chunk-size/{number}/first", (CHUNKED + size + b"\r\nhello\r\n0\r\n\r\n",), "cut")
@@ -136,15 +102,7 @@ def chunks() -> Iterator[Answer]:
         )
     for number, size in enumerate(
         (
-            b"5;a",
-            b"5;a=b",
-            b'5;a="b"',
-            b"5;a=b;c=d",
-            b"5 ;a",
-            b"5; a",
-            b"5 ",
-            b"5\t",
-            b"5;",
+            b"5;a", b"5;a=b", b'5;a="b"', b"5;a=b;c=d", b"5 ;a", b"5; a", b"5 ", b"5\t", b"5;",
             b"5;" + b"a" * 3000,
         )
     ):
@@ -167,8 +125,7 @@ def chunks() -> Iterator[Answer]:
             parts = list(whole)
             parts[at] = end
             lenient = place == "size" and end in {
-                b" \r\n",
-                b"\t\r\n",
+                b" \r\n", b"\t\r\n",
             }  # RFC 9112 section 7.1.1 lets whitespace stand there
             lenient = lenient or (
                 place == "close" and end.startswith(b"\r\n")
@@ -179,12 +136,8 @@ def chunks() -> Iterator[Answer]:
             )
     for number, lines in enumerate(
         (
-            b"X-Sum: 1",
-            b"X-A: 1\r\nX-B: 2",
-            b"Content-Length: 3",
-            b"Transfer-Encoding: chunked",
-            b"Set-Cookie: a=b",
-            b"x:",
+            b"X-Sum: 1", b"X-A: 1\r\nX-B: 2", b"Content-Length: 3", b"Transfer-Encoding: chunked",
+            b"Set-Cookie: a=b", b"x:",
         )
     ):
         yield Answer(
@@ -207,75 +160,32 @@ def status_lines() -> Iterator[Answer]:
     """Status lines (R11, R46, R55)."""
     rest = b"\r\nContent-Length: 5\r\n\r\nhello"
     bad = (
-        b"HTTP/1.1 99 OK",
-        b"HTTP/1.1 600 OK",
-        b"HTTP/1.1 999 OK",
-        b"HTTP/1.1 1000 OK",
-        b"HTTP/1.1 000 OK",
-        b"HTTP/1.1 2000 OK",
-        b"HTTP/1.1 20 OK",
-        b"HTTP/1.1 2 OK",
-        b"HTTP/1.1 -200 OK",
-        b"HTTP/1.1 +200 OK",
-        b"HTTP/1.1 0200 OK",
-        b"HTTP/1.1 2x0 OK",
-        b"HTTP/1.1 OK",
-        b"HTTP/1.1  200 OK",
-        b"HTTP/1.1\t200 OK",
-        b" HTTP/1.1 200 OK",
-        b"HTTP/1.1200 OK",
-        b"HTTP/2.0 200 OK",
-        b"HTTP/2 200 OK",
-        b"HTTP/3 200 OK",
-        b"HTTP/0.9 200 OK",
-        b"HTTP/1.2 200 OK",
-        b"HTTP/1.10 200 OK",
-        b"HTTP/9.9 200 OK",
-        b"http/1.1 200 OK",
-        b"RTSP/1.0 200 OK",
-        b"ICY 200 OK",
-        b"SIP/2.0 200 OK",
-        b"HTTPS/1.1 200 OK",
-        b"HTTP/1.1\x00 200 OK",
-        b"HTTP/1.1 200\x00 OK",
-        b"HTTP/1.1 200 O\rK",
-        b"HTTP/1.1 200 O\nK",
-        b"200 OK",
-        b"GET / HTTP/1.1",
-        b"",
-        b"HTTP/1.1",
-        b"HTTP/1.1 ",
-        b"\x00HTTP/1.1 200 OK",
-        b"\xef\xbb\xbfHTTP/1.1 200 OK",
+        b"HTTP/1.1 99 OK", b"HTTP/1.1 600 OK", b"HTTP/1.1 999 OK", b"HTTP/1.1 1000 OK", b"HTTP/1.1 000 OK",
+        b"HTTP/1.1 2000 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 2 OK", b"HTTP/1.1 -200 OK", b"HTTP/1.1 +200 OK",
+        b"HTTP/1.1 0200 OK", b"HTTP/1.1 2x0 OK", b"HTTP/1.1 OK", b"HTTP/1.1  200 OK", b"HTTP/1.1\t200 OK",
+        b" HTTP/1.1 200 OK", b"HTTP/1.1200 OK", b"HTTP/2.0 200 OK", b"HTTP/2 200 OK", b"HTTP/3 200 OK",
+        b"HTTP/0.9 200 OK", b"HTTP/1.2 200 OK", b"HTTP/1.10 200 OK", b"HTTP/9.9 200 OK", b"http/1.1 200 OK",
+        b"RTSP/1.0 200 OK", b"ICY 200 OK", b"SIP/2.0 200 OK", b"HTTPS/1.1 200 OK", b"HTTP/1.1\x00 200 OK",
+        b"HTTP/1.1 200\x00 OK", b"HTTP/1.1 200 O\rK", b"HTTP/1.1 200 O\nK", b"200 OK", b"GET / HTTP/1.1",
+        b"", b"HTTP/1.1", b"HTTP/1.1 ", b"\x00HTTP/1.1 200 OK", b"\xef\xbb\xbfHTTP/1.1 200 OK",
         b"HTTP/1.1 \xef\xbc\x92\xef\xbc\x90\xef\xbc\x90 OK",
     )
     for number, line in enumerate(bad):
         yield Answer(f"status-line/{number}", (line + rest,), "bad")
     for number, line in enumerate(
         (
-            b"HTTP/1.1 200 ",
-            b'HTTP/1.1 200 It\'s all (very) fine: "yes"',
-            b"HTTP/1.1 299 Odd",
-            b"HTTP/1.1 418 I'm a teapot",
-            b"HTTP/1.1 451 x",
-            b"HTTP/1.1 599 x",
-            b"HTTP/1.1 520 Web server says no",
-            b"HTTP/1.1 444 x",
-            b"HTTP/1.1 226 IM Used",
+            b"HTTP/1.1 200 ", b'HTTP/1.1 200 It\'s all (very) fine: "yes"', b"HTTP/1.1 299 Odd",
+            b"HTTP/1.1 418 I'm a teapot", b"HTTP/1.1 451 x", b"HTTP/1.1 599 x",
+            b"HTTP/1.1 520 Web server says no", b"HTTP/1.1 444 x", b"HTTP/1.1 226 IM Used",
         )
     ):
         yield Answer(f"status-good/{number}", (line + rest,), "good", body=b"hello")
     for number, line in enumerate(
         (
-            b"HTTP/1.1 200",
-            b"HTTP/1.1 200 \xc3\xa9",
-            b"HTTP/1.1 200 \xff",
-            b"HTTP/1.1 200 " + b"a" * 5000,
-            b"HTTP/1.1 200 a\tb",
-            b"HTTP/1.1 200  OK",
+            b"HTTP/1.1 200", b"HTTP/1.1 200 \xc3\xa9", b"HTTP/1.1 200 \xff", b"HTTP/1.1 200 " + b"a" * 5000,
+            b"HTTP/1.1 200 a\tb", b"HTTP/1.1 200  OK",
             b"HTTP/1.1 200 O\x00K",  # no part of the meaning: an empty reason in its place is right too
-            b"HTTP/1.1 200 O\x08K",
-            b"HTTP/1.1 200 O\x7fK",
+            b"HTTP/1.1 200 O\x08K", b"HTTP/1.1 200 O\x7fK",
         )
     ):
         yield Answer(f"status-odd/{number}", (line + rest,), "either", body=b"hello")
@@ -367,12 +277,9 @@ def bodiless() -> Iterator[Answer]:
         line = b"HTTP/1.1 " + status + b"\r\n"
         for number, rest in enumerate(
             (
-                b"\r\n",
-                b"Content-Length: 5\r\n\r\n",
-                b"Content-Length: 5\r\n\r\nhello",
+                b"\r\n", b"Content-Length: 5\r\n\r\n", b"Content-Length: 5\r\n\r\nhello",
                 b"Transfer-Encoding: chunked\r\n\r\n",
-                b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-                b"\r\nhello",
+                b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"\r\nhello",
                 b"\r\n" + POISON,
                 b"Content-Length: 0\r\n\r\n",
             )
@@ -385,10 +292,8 @@ def bodiless() -> Iterator[Answer]:
             )
     for number, rest in enumerate(
         (
-            b"Content-Length: 5\r\n\r\n",
-            b"Content-Length: 5\r\n\r\nhello",
-            b"Transfer-Encoding: chunked\r\n\r\n",
-            b"\r\n",
+            b"Content-Length: 5\r\n\r\n", b"Content-Length: 5\r\n\r\nhello",
+            b"Transfer-Encoding: chunked\r\n\r\n", b"\r\n",
             b"\r\n" + POISON,
             b"Content-Length: 999999\r\n\r\n",
         )
@@ -418,9 +323,7 @@ def bodiless() -> Iterator[Answer]:
     yield Answer("interim/endless", (b"HTTP/1.1 103 x\r\n\r\n" * 50_000,), "bad")
     for number, rest in enumerate(
         (
-            b"\r\n",
-            b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-            b"Upgrade: h2c\r\n\r\n",
+            b"\r\n", b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", b"Upgrade: h2c\r\n\r\n",
             b"Content-Length: 5\r\n\r\nhello",
             b"\r\n" + HELLO,
         )
@@ -471,17 +374,8 @@ def truncations() -> Iterator[Answer]:
         )
     for number, garbage in enumerate(
         (
-            b"hello\r\n",
-            b"\x00" * 50,
-            b"\xff" * 50,
-            b"<html>no</html>",
-            b"HTTP",
-            b"\r\n\r\n\r\n",
-            b"\n",
-            b"SSH-2.0-x\r\n",
-            b"\x15\x03\x01\x00\x02\x02\x28",
-            b"{}",
-            b"HTTP/1.1 200 OK\n\nhello",
+            b"hello\r\n", b"\x00" * 50, b"\xff" * 50, b"<html>no</html>", b"HTTP", b"\r\n\r\n\r\n", b"\n",
+            b"SSH-2.0-x\r\n", b"\x15\x03\x01\x00\x02\x02\x28", b"{}", b"HTTP/1.1 200 OK\n\nhello",
         )
     ):
         yield Answer(f"garbage/{number}", (garbage,), "bad")
