@@ -10,6 +10,7 @@ PIP_FLAGS ?= --only-binary=:all: --no-binary=forbiddenfruit
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 PINNED := $(PIP) --no-compile --require-hashes --no-deps --no-build-isolation $(PIP_FLAGS)
+NPM := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm --ignore-scripts --no-audit --no-fund --loglevel=error
 SYSTEM_TOOLS := nginx wrk strace
 NODE_LOCKS := $(wildcard tests/sdk/package-lock.json)
 SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
@@ -54,6 +55,9 @@ lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases
 	$(COMPILE) -c requirements.lock -o requirements-build.lock --group build
 	$(COMPILE) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock pyproject.toml --group dev
 	$(COMPILE) -c requirements-dev.lock -o tests/benchmarks/requirements.lock --group bench
+	$(COMPILE) -c requirements-dev.lock -o tests/sdk/requirements.lock --group sdk
+	rm -rf tests/sdk/package-lock.json tests/sdk/node_modules
+	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved --min-release-age=7 --prefix tests/sdk
 
 clean: ## removes what these targets made
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -92,7 +96,7 @@ $(VENV)/.bench: tests/benchmarks/requirements.lock | $(VENV)/.dev
 
 $(VENV)/.sdk: $(SDK_LOCKS) $(NODE_LOCKS) | $(VENV)/.dev
 	@for lock in $(SDK_LOCKS); do $(PINNED) -r "$$lock"; done
-	@for lock in $(NODE_LOCKS); do PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm ci --prefix "$$(dirname "$$lock")" --ignore-scripts --no-audit --no-fund --loglevel=error; done
+	@for lock in $(NODE_LOCKS); do $(NPM) ci --prefix "$$(dirname "$$lock")"; done
 	@touch $@
 
 tools:

@@ -1,5 +1,6 @@
 """The lock files: complete, hashed, agreeing with each other and with pyproject.toml, and free of known holes."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -17,6 +18,7 @@ LOCKS = (
     "requirements-build.lock",
     "requirements-dev.lock",
     "tests/benchmarks/requirements.lock",
+    "tests/sdk/requirements.lock",
 )
 ADVISORIES = tomllib.loads((Path(__file__).parent / "advisories.toml").read_text(encoding="utf-8"))
 
@@ -50,6 +52,7 @@ WANTED = {
     "requirements-build.lock": group("build"),
     "requirements-dev.lock": [*map(Requirement, PROJECT["project"]["dependencies"]), *group("dev")],
     "tests/benchmarks/requirements.lock": group("bench"),
+    "tests/sdk/requirements.lock": group("sdk"),
 }
 
 
@@ -80,6 +83,18 @@ def test_the_lock_satisfies_pyproject(lock: str) -> None:
             assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), str(
                 requirement
             )
+
+
+def test_the_lock_of_the_node_sdks() -> None:
+    """Node packages too are pinned by SHA-512 and come from whatever registry the machine has (R161)."""
+    manifest = json.loads((ROOT / "tests/sdk/package.json").read_text(encoding="utf-8"))
+    packages = json.loads((ROOT / "tests/sdk/package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert packages.pop("")["dependencies"] == manifest["dependencies"]
+    assert {f"node_modules/{name}" for name in manifest["dependencies"]} <= packages.keys()
+    for name, package in packages.items():
+        assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", package["integrity"]), name
+        assert "resolved" not in package, name
+        assert "hasInstallScript" not in package, name
 
 
 @pytest.mark.parametrize("lock", LOCKS[:2])

@@ -1,0 +1,270 @@
+"""Four services behind one TLS address: what Slack, Google Calendar, Notion and GitHub say to a few calls.
+
+Shapes, statuses and header fields are those of the services' documentation; addresses in them are the real
+ones. A service answers only to its own host name with its own token, so a call that reaches the wrong one
+fails. Some calls are limited: every other one gets 429 with ``Retry-After``, as a busy workspace would.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+from support.strict import Field, Message
+from support.upstream import Peer, answer
+
+SLACK, GOOGLE, NOTION, GITHUB = "slack.com", "www.googleapis.com", "api.notion.com", "api.github.com"
+HOSTS = (SLACK, GOOGLE, NOTION, GITHUB)
+CODING = frozenset({GOOGLE, GITHUB, NOTION})
+"""Hosts that send gzip to those who take it."""
+
+CURSOR = "dGVhbTpDMDYxRkE1UEI="
+PAGE_TOKEN = "EgkKB2V2ZW50LTI="
+NEXT_USER = "fe2cc560-036c-44cd-90e8-294d5a74cebc"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as it reached a service; ``sni`` is the name that the TLS handshake asked for."""
+
+    sni: str | None
+    request: Message
+
+    @property
+    def host(self) -> str:
+        return (self.request.value("host") or b"").decode("latin-1")
+
+    @property
+    def call(self) -> str:
+        """``METHOD host/target``."""
+        return f"{self.request.method.decode()} {self.host}{self.request.target.decode('latin-1')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: ``document`` goes out as JSON, or nothing when it is None."""
+
+    document: object = None
+    status: int = 200
+    fields: tuple[Field, ...] = ()
+
+
+Given = Mapping[str, str]
+Route = Callable[[Given], Reply]
+
+
+class Services:
+    """Plays all of them; ``arrived`` holds what came, in order.
+
+    Args:
+        tokens: host -> the token that it takes.
+    """
+
+    def __init__(self, tokens: Mapping[str, str]) -> None:
+        self._tokens = tokens
+        self._limited: dict[str, int] = {}
+        self.arrived: list[Arrival] = []
+
+    def fresh(self) -> None:
+        """Forgets everything that came."""
+        self._limited.clear()
+        self.arrived.clear()
+
+    async def script(self, peer: Peer) -> None:
+        """Answers each request of a connection."""
+        while True:
+            request = await peer.request()
+            arrival = Arrival(peer.sni, request)
+            self.arrived.append(arrival)
+            await peer.send(_encoded(self._reply(arrival), arrival))
+
+    def _reply(self, arrival: Arrival) -> Reply:
+        host, request = arrival.host, arrival.request
+        if host not in HOSTS or arrival.sni != host:
+            return Reply({"message": f"{arrival.sni} asked for {host}"}, 421)
+        if request.values("authorization") != [b"Bearer " + self._tokens[host].encode()]:
+            return UNAUTHORIZED[host]
+        path, _, query = request.target.decode("latin-1").partition("?")
+        place = f"{'GET' if request.method == b'HEAD' else request.method.decode()} {host}{path}"
+        if place in LIMITED:
+            count = self._limited[place] = self._limited.get(place, 0) + 1
+            if count % 2:
+                return TOO_MANY[host]
+        route = ROUTES.get(place)
+        return route(_given(request, query)) if route else MISSING[host]
+
+
+def _given(request: Message, query: str) -> Given:
+    """The parameters of a call, wherever they stand; members of a JSON body that are no text, as JSON."""
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    media_type = (request.value("content-type") or b"").split(b";")[0].strip().lower()
+    if media_type == b"application/x-www-form-urlencoded":
+        given.update(parse_qsl(request.body.decode(), keep_blank_values=True))
+    elif media_type == b"application/json" and request.body:
+        members = json.loads(request.body)
+        given.update((k, v if isinstance(v, str) else json.dumps(v)) for k, v in members.items())
+    return given
+
+
+def _encoded(reply: Reply, arrival: Arrival) -> bytes:
+    reason = HTTPStatus(reply.status).phrase.encode()
+    fields = (*reply.fields, (b"Date", b"Sat, 21 Nov 2026 10:00:00 GMT"))
+    if reply.document is None:
+        return answer(reply.status, b"", *fields, reason=reason, length=reply.status != HTTPStatus.NO_CONTENT)
+    body = json.dumps(reply.document, ensure_ascii=False).encode()
+    fields = ((b"Content-Type", b"application/json; charset=utf-8"), *fields)
+    if arrival.host in CODING and b"gzip" in b",".join(arrival.request.values("accept-encoding")):
+        body = gzip.compress(body, mtime=0)
+        fields = ((b"Content-Encoding", b"gzip"), (b"Vary", b"Accept-Encoding"), *fields)
+    if arrival.request.method == b"HEAD":
+        return answer(
+            reply.status, b"", *fields, (b"Content-Length", b"%d" % len(body)), reason=reason, length=False
+        )
+    return answer(reply.status, body, *fields, reason=reason)
+
+
+def _google_error(status: int, reason: str, message: str, *fields: Field) -> Reply:
+    errors = [{"message": message, "domain": "global", "reason": reason}]
+    return Reply({"error": {"code": status, "message": message, "errors": errors}}, status, fields)
+
+
+def _notion_error(status: int, code: str, message: str, *fields: Field) -> Reply:
+    document = {"object": "error", "status": status, "code": code, "message": message, "request_id": "r-1"}
+    return Reply(document, status, fields)
+
+
+RETRY: Field = (b"Retry-After", b"1")
+
+UNAUTHORIZED: Mapping[str, Reply] = {
+    SLACK: Reply({"ok": False, "error": "invalid_auth"}),
+    GOOGLE: _google_error(401, "authError", "Invalid Credentials"),
+    NOTION: _notion_error(401, "unauthorized", "API token is invalid."),
+    GITHUB: Reply({"message": "Bad credentials", "status": "401"}, 401),
+}
+MISSING: Mapping[str, Reply] = {
+    SLACK: Reply({"ok": False, "error": "unknown_method"}),
+    GOOGLE: _google_error(404, "notFound", "Not Found"),
+    NOTION: _notion_error(404, "object_not_found", "Could not find page with ID: 0."),
+    GITHUB: Reply(
+        {"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}, 404
+    ),
+}
+TOO_MANY: Mapping[str, Reply] = {
+    SLACK: Reply({"ok": False, "error": "ratelimited"}, 429, (RETRY,)),
+    GOOGLE: _google_error(429, "rateLimitExceeded", "Rate Limit Exceeded", RETRY),
+    NOTION: _notion_error(429, "rate_limited", "You have been rate limited.", RETRY),
+    GITHUB: Reply(
+        {"message": "You have exceeded a secondary rate limit."},
+        429,
+        (RETRY, (b"X-RateLimit-Remaining", b"0")),
+    ),
+}
+LIMITED = frozenset(
+    {
+        f"POST {SLACK}/api/reactions.add",
+        f"GET {GOOGLE}/calendar/v3/users/me/calendarList",
+        f"POST {NOTION}/v1/search",
+        f"GET {GITHUB}/search/repositories",
+    }
+)
+
+
+def _slack_channels(given: Given) -> Reply:
+    first, rest = ({"id": "C012AB3CD", "name": "general"}, {"id": "C061EG9T2", "name": "random"})
+    last = {"id": "C0LAN2Q65", "name": "café"}
+    channels, cursor = ([last], "") if given.get("cursor") == CURSOR else ([first, rest], CURSOR)
+    document = {"ok": True, "channels": channels, "response_metadata": {"next_cursor": cursor}}
+    return Reply(document, 200, ((b"X-OAuth-Scopes", b"channels:read,chat:write"),))
+
+
+def _slack_message(given: Given) -> Reply:
+    if given["channel"] != "C012AB3CD":
+        return Reply({"ok": False, "error": "channel_not_found"})
+    message = {"type": "message", "text": given["text"], "ts": "1503435956.000247"}
+    return Reply({"ok": True, "channel": given["channel"], "ts": message["ts"], "message": message})
+
+
+def _google_events(given: Given) -> Reply:
+    items = [{"kind": "calendar#event", "id": f"event{n}", "summary": f"Event {n}"} for n in range(3)]
+    if given.get("pageToken") == PAGE_TOKEN:
+        return Reply({"kind": "calendar#events", "items": items[2:]})
+    return Reply({"kind": "calendar#events", "items": items[:2], "nextPageToken": PAGE_TOKEN})
+
+
+def _google_insert(given: Given) -> Reply:
+    link = "https://www.google.com/calendar/event?eid=bmV3"
+    document = {"kind": "calendar#event", "id": "new", "status": "confirmed", "htmlLink": link}
+    return Reply({**document, "summary": given["summary"], "start": json.loads(given["start"])})
+
+
+def _notion_users(given: Given) -> Reply:
+    ids = [NEXT_USER] if given.get("start_cursor") == NEXT_USER else ["u-1", "u-2"]
+    more = ids != [NEXT_USER]
+    results = [{"object": "user", "id": one, "type": "person"} for one in ids]
+    cursor = NEXT_USER if more else None
+    return Reply({"object": "list", "results": results, "next_cursor": cursor, "has_more": more})
+
+
+def _notion_page(given: Given) -> Reply:
+    address = "https://www.notion.so/Tuscan-kale-59833787"
+    return Reply(
+        {"object": "page", "id": "59833787", "url": address, "properties": json.loads(given["properties"])}
+    )
+
+
+def _github_issues(given: Given) -> Reply:
+    page = int(given.get("page", "1"))
+    start = f"https://api.github.com/repositories/1296269/issues?per_page={given['per_page']}&page="
+    link = f'<{start}2>; rel="next", <{start}2>; rel="last"' if page == 1 else f'<{start}1>; rel="prev"'
+    issues = [_issue(number) for number in ((1, 2) if page == 1 else (3,))]
+    return Reply(issues, 200, ((b"Link", link.encode()), *GITHUB_FIELDS))
+
+
+def _issue(number: int, title: str = "Found a bug") -> dict[str, object]:
+    address = f"https://api.github.com/repos/octocat/Hello-World/issues/{number}"
+    web = f"https://github.com/octocat/Hello-World/issues/{number}"
+    return {"id": number, "number": number, "title": title, "url": address, "html_url": web, "state": "open"}
+
+
+def _github_user(_: Given) -> Reply:
+    address = "https://api.github.com/users/octocat"
+    user = {"login": "octocat", "id": 1, "url": address, "repos_url": f"{address}/repos", "type": "User"}
+    return Reply(user, 200, (*GITHUB_FIELDS, (b"ETag", b'W/"a1b2"')))
+
+
+GITHUB_FIELDS: tuple[Field, ...] = (
+    (b"X-GitHub-Request-Id", b"C0FF:EE"),
+    (b"X-RateLimit-Limit", b"5000"),
+    (b"X-RateLimit-Remaining", b"4987"),
+)
+
+ROUTES: Mapping[str, Route] = {
+    f"POST {SLACK}/api/auth.test": lambda _: Reply({"ok": True, "user": "grace", "user_id": "W12345678"}),
+    f"GET {SLACK}/api/auth.test": lambda _: Reply({"ok": True, "user": "grace", "user_id": "W12345678"}),
+    f"GET {SLACK}/api/conversations.list": _slack_channels,
+    f"POST {SLACK}/api/conversations.list": _slack_channels,
+    f"POST {SLACK}/api/chat.postMessage": _slack_message,
+    f"POST {SLACK}/api/reactions.add": lambda _: Reply({"ok": True}),
+    f"GET {GOOGLE}/calendar/v3/calendars/primary": lambda _: Reply(
+        {"kind": "calendar#calendar", "id": "grace@example.com", "summary": "Übersicht"}
+    ),
+    f"GET {GOOGLE}/calendar/v3/users/me/calendarList": lambda _: Reply(
+        {"kind": "calendar#calendarList", "items": [{"id": "grace@example.com", "primary": True}]}
+    ),
+    f"GET {GOOGLE}/calendar/v3/calendars/primary/events": _google_events,
+    f"POST {GOOGLE}/calendar/v3/calendars/primary/events": _google_insert,
+    f"DELETE {GOOGLE}/calendar/v3/calendars/primary/events/event0": lambda _: Reply(status=204),
+    f"GET {NOTION}/v1/users/me": lambda _: Reply({"object": "user", "id": "bot-1", "name": "Relay ✓"}),
+    f"GET {NOTION}/v1/users": _notion_users,
+    f"POST {NOTION}/v1/pages": _notion_page,
+    f"POST {NOTION}/v1/search": lambda _: Reply({"object": "list", "results": [], "has_more": False}),
+    f"GET {GITHUB}/user": _github_user,
+    f"GET {GITHUB}/repos/octocat/Hello-World/issues": _github_issues,
+    f"POST {GITHUB}/repos/octocat/Hello-World/issues": lambda given: Reply(
+        _issue(1347, given["title"]), 201, GITHUB_FIELDS
+    ),
+    f"PUT {GITHUB}/user/starred/octocat/Hello-World": lambda _: Reply(status=204, fields=GITHUB_FIELDS),
+    f"GET {GITHUB}/search/repositories": lambda _: Reply({"total_count": 0, "items": []}),
+}
