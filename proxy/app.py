@@ -21,9 +21,9 @@ from proxy.following import VaultFollower
 from proxy.forwarding.addresses import Reason
 from proxy.forwarding.egress import Denied, Dialer
 from proxy.forwarding.gate import Limits as HeadLimits
-from proxy.forwarding.handler import DataPlane, DataPlaneOptions, key_uses
+from proxy.forwarding.handler import DataPlane, key_uses
 from proxy.forwarding.keys import KeyRing
-from proxy.forwarding.limits import ServerLimits
+from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.keys import KeyRecord

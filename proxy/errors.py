@@ -124,7 +124,7 @@ class NotPermitted(CallerError):
 
 
 class CredentialPath(CallerError):
-    """The path makes, changes or revokes credentials, or is a batch that cannot be checked: never for any key."""
+    """The path makes, changes or revokes credentials, or is a batch that cannot be checked: for no key."""
 
 
 class UnknownService(CallerError):

@@ -1,6 +1,7 @@
-"""Proxy keys: their form, their hash, and the record that is stored. Finding one in a request is ``forwarding.keys``.
+"""Proxy keys: their form, hash and stored record. ``forwarding.keys`` finds one in a request.
 
-``cpk_`` + id (8 base62) + ``_`` + secret (43 base62, at least 256 bits) + checksum (6 base62, CRC-32 of all before it).
+``cpk_`` + id (8 base62) + ``_`` + secret (43 base62, at least 256 bits) + checksum (6 base62, CRC-32 of all
+before it).
 URL-safe, no dots (a client may take a token with two dots for a JWT), no vendor's prefix.
 """
 
@@ -58,7 +59,7 @@ def key_id_of(presented: bytes) -> str:
 
 
 def digest(presented: bytes) -> bytes:
-    """SHA-256 of the whole key: what is stored. A key has 256 random bits, so no salt or stretching is needed."""
+    """SHA-256 of the whole key: what is stored. A key has 256 random bits: no salt, no stretching is needed."""
     return hashlib.sha256(presented).digest()
 
 

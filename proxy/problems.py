@@ -49,7 +49,8 @@ class Answer:
     body: bytes
 
 
-_CHALLENGE = ((b"WWW-Authenticate", b"Bearer"),)
+# With a realm: httplib2 takes a scheme without parameters for malformed and shows no error text at all.
+_CHALLENGE = ((b"WWW-Authenticate", b'Bearer realm="connector-proxy"'),)
 _METHODS = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 PROBLEMS: Mapping[type[RequestError], Problem] = {

@@ -20,6 +20,7 @@ from proxy.forwarding.malformed import is_foreign, last_before_close, refusal_of
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.upstream import UpstreamConnection
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 2.0  # how long a refused caller may go on sending before the connection is cut
 
 

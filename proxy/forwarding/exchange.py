@@ -15,7 +15,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
-from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.caller import CONTINUE, CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.pool import Pool
@@ -24,7 +24,6 @@ from proxy.forwarding.upstream import UpstreamConnection
 
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 END_OF_CHUNKS = b"0\r\n\r\n"
 
 
@@ -57,10 +56,13 @@ class BodyLimits:
 class Exchange:
     """Sends one request and waits for its head; then relays, or is dropped.
 
+    ``body``: of the request, when it was read already; else it streams from ``payload``.
+
     ``await exchange.send(...)``, then exactly one of ``await exchange.relay(...)`` and ``exchange.drop()``.
     """
 
     __slots__ = (
+        "_body",
         "_caller",
         "_clock",
         "_connection",
@@ -82,8 +84,10 @@ class Exchange:
         limits: BodyLimits,
         timeline: Timeline,
         clock: Callable[[], float],
+        body: bytes | None = None,
     ) -> None:
         self._pool = pool
+        self._body = body
         self._head = head
         self._payload = payload
         self._caller = caller
@@ -124,7 +128,10 @@ class Exchange:
         timeline = self._timeline
         timeline.upstream = connection.address
         head, payload = self._head, self._payload
-        if head.body == "none":
+        if self._body is not None:
+            timeline.bytes_in = len(self._body)
+            connection.send(head.method, outgoing + self._body)
+        elif head.body == "none":
             connection.send(head.method, outgoing)
         elif payload.is_eof() and payload.exception() is None:
             body = payload.read_nowait(-1) if payload is not EMPTY_PAYLOAD else b""

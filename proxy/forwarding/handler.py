@@ -8,7 +8,6 @@ gate -> parse target -> find key -> authenticate -> match service, host, path ->
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from aiohttp.http_parser import RawRequestMessage
@@ -17,18 +16,21 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from proxy import log
 from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
-from proxy.errors import BodyTooLarge, InvalidKey, Overloaded, RequestError, UnknownService
+from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import BodyLimits, Exchange, Timeline
+from proxy.forwarding.form import freed_body, key_in_form
 from proxy.forwarding.framing import AnswerHead
-from proxy.forwarding.gate import Head, Limits
-from proxy.forwarding.keys import Grant, KeyRing, Presented
+from proxy.forwarding.gate import Head
+from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
+from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
 from proxy.forwarding.permits import check, effective_method
+from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.record import Record, Recorder
 from proxy.forwarding.repeat import Repeat
-from proxy.forwarding.rewrite import Injection, prepare
+from proxy.forwarding.rewrite import Injection, prepare, request_head
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
 from proxy.forwarding.slowdown import Slowdown
 from proxy.metrics import Metrics
@@ -51,32 +53,21 @@ class Credentials(Protocol):
         """The service refused it: a newer one, or None when there is none to be had."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataPlaneOptions:
-    """``body_bytes``: limit of a request body (0: none). ``body_idle_s``: seconds between its pieces.
-
-    ``upstream_per_service``: requests to one service at once. ``connect_base_url``: where a person connects
-    an account, None when nothing is served there.
-    """
-
-    limits: Limits = field(default_factory=Limits)
-    body_bytes: int = 0
-    body_idle_s: float = 60.0
-    upstream_per_service: int = 256
-    connect_base_url: str | None = None
-
-
 class Admitted(NamedTuple):
-    """A request that may be made: whose it is, where it goes, with whose token."""
+    """A request that may be made: whose it is, where it goes, with whose token.
+
+    ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
+    """
 
     head: Head
     route: Route
     presented: Presented
     credential: Credential
+    body: bytes | None = None
 
 
 class _Admission(NamedTuple):
-    """What was found out about a request, and what it was found out from: while that is the same, it holds."""
+    """What was found out about a request and from what: while that is the same, it holds."""
 
     admitted: Admitted
     grant: Grant
@@ -132,18 +123,17 @@ class DataPlane:
         record = self._recorder.begin(message.method, message.path)
         timeline = Timeline()
         head: Head | None = None
-        repeat = caller.repeat
         try:
-            head = repeat.head(message, self._options.limits)
+            head = caller.repeat.head(message, self._options.limits)
             if head.wants_close:
                 caller.keep = False
             own = about_the_proxy(head, draining=self.draining)
             if own is not None:
                 self._write(own, record, caller, head)
                 return
-            admitted = await self._admit(head, caller, repeat, record)
-            with _Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
-                await self._forward(admitted, payload, caller, repeat, timeline)
+            admitted = await self._admit(head, payload, caller, record)
+            with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
+                await self._forward(admitted, payload, caller, timeline)
             record.status = timeline.status or 0
         except RequestError as error:
             await self._refuse(error, record, caller, head, payload)
@@ -156,9 +146,11 @@ class DataPlane:
         finally:
             self._recorder.end(record, timeline, caller.peer)
 
-    async def _admit(self, head: Head, caller: CallerConnection, repeat: Repeat, record: Record) -> Admitted:
+    async def _admit(
+        self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record
+    ) -> Admitted:
         """Find out who asks, for what, and with whose account; nothing has left the process yet."""
-        last = repeat.admission
+        last = caller.repeat.admission
         now = self._wall()
         if (
             isinstance(last, _Admission)
@@ -171,9 +163,10 @@ class DataPlane:
             if self.connectors.ready(route.service.type_id, route.connection) is credential:
                 self._note(record, last.grant, credential, now)
                 return last.admitted
-        admitted, grant = await self._judge(head, caller, repeat, record, now)
+        admitted, grant = await self._judge(head, payload, caller, record, now)
         self._note(record, grant, admitted.credential, now)
-        repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
+        if admitted.body is None:
+            caller.repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
         return admitted
 
     def _note(self, record: Record, grant: Grant, credential: Credential, now: float) -> None:
@@ -183,12 +176,16 @@ class DataPlane:
         self.used[grant.record.key_id] = now
 
     async def _judge(
-        self, head: Head, caller: CallerConnection, repeat: Repeat, record: Record, now: float
+        self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record, now: float
     ) -> tuple[Admitted, Grant]:
         target = parse_target(head.target)
         service = self.catalog.services.get(target.service)
-        presented = repeat.presented(head, service, target.query)
-        grant = repeat.grant(presented, self.keyring, now, caller.peer)
+        body: bytes | None = None
+        try:
+            presented = caller.repeat.presented(head, service, target.query)
+        except InvalidKey:
+            presented, body = await key_in_form(head, target, service, payload, caller)
+        grant = caller.repeat.grant(presented, self.keyring, now, caller.peer)
         record.key_id = grant.record.key_id
         self.used[grant.record.key_id] = now
         if service is None:
@@ -206,7 +203,11 @@ class DataPlane:
         check(grant.permits, service, name, method, route.path)
         if credential is None:
             credential = await self.connectors.obtain(service.type_id, route.connection)
-        return Admitted(head, route, presented, credential), grant
+        places = body_places(service, route.path) if head.body != "none" and service.key_places else ()
+        if not places:
+            return Admitted(head, route, presented, credential), grant
+        framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
+        return Admitted(framed, route, presented, credential, body), grant
 
     def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
         """A key made for one service reaches it without its prefix; a literal service id always wins."""
@@ -221,30 +222,40 @@ class DataPlane:
         admitted: Admitted,
         payload: StreamReader,
         caller: CallerConnection,
-        repeat: Repeat,
         timeline: Timeline,
     ) -> None:
         """Send the request with the account's token and relay the answer."""
         head, credential = admitted.head, admitted.credential
         exchange = Exchange(
-            self._pool, head, payload, caller, limits=self._body_limits, timeline=timeline, clock=self._clock
+            self._pool,
+            head,
+            payload,
+            caller,
+            limits=self._body_limits,
+            timeline=timeline,
+            clock=self._clock,
+            body=admitted.body,
         )
         try:
-            answer = await self._send(exchange, admitted, repeat)
+            answer = await self._send(exchange, admitted, caller.repeat)
             if answer.status == _UNAUTHORIZED and head.body == "none":
                 newer = await self.connectors.refused(credential)
                 if newer is not None and newer is not credential:
                     exchange.drop()
-                    answer = await self._send(exchange, admitted._replace(credential=newer), repeat)
+                    answer = await self._send(exchange, admitted._replace(credential=newer), caller.repeat)
             await exchange.relay(answer)
         except BaseException:
             exchange.drop()
             raise
 
     async def _send(self, exchange: Exchange, admitted: Admitted, repeat: Repeat) -> AnswerHead:
-        head, route, presented, credential = admitted
+        head, route, presented, credential, body = admitted
         injection = self._injection(route, credential)
-        return await exchange.send(injection.origin, repeat.outgoing(head, route, injection, presented))
+        if body is None:
+            outgoing = repeat.outgoing(head, route, injection, presented)
+        else:
+            outgoing = request_head(head, route, injection, presented)
+        return await exchange.send(injection.origin, outgoing)
 
     def _injection(self, route: Route, credential: Credential) -> Injection:
         """What this credential puts into requests to this host; kept as long as the credential lives."""
@@ -309,30 +320,6 @@ class DataPlane:
         if self.draining:
             caller.keep = False
         write(made, caller, head)
-
-
-class _Place:
-    """One of a service's places for requests at work; refuses when all are taken (R64)."""
-
-    __slots__ = ("_at_work", "_service")
-
-    def __init__(self, at_work: dict[str, int], service: str, most: int) -> None:
-        taken = at_work.get(service, 0)
-        if most and taken >= most:
-            raise Overloaded(
-                "the proxy already has as many requests to this service at work as it may have",
-                retry_after=1.0,
-                service=service,
-            )
-        at_work[service] = taken + 1
-        self._at_work = at_work
-        self._service = service
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        self._at_work[self._service] -= 1
 
 
 def key_uses(plane: DataPlane) -> Mapping[str, float]:

@@ -20,7 +20,7 @@ _SCHEMES = frozenset({b"bearer", b"token", b"bot"})
 _GENERAL_HEADERS = (b"x-api-key", b"x-goog-api-key")
 
 # One sentence for every way to fail: what exists is nobody's business but a valid key's (R84, R85).
-_REFUSAL = "the proxy key is missing or not valid"
+NO_KEY = "the proxy key is missing or not valid"
 _TWO = "two different credentials: send one proxy key, in one place or the same one in several"
 
 
@@ -102,12 +102,12 @@ def find_key(
         found.extend(values)
     found.extend(value for value in body_values if value)
     if not found:
-        raise InvalidKey(_REFUSAL)
+        raise InvalidKey(NO_KEY)
     key = found[0]
     if len(found) > 1 and any(other != key for other in found):
         raise AmbiguousKey(_TWO)
     if len(key) != KEY_LENGTH or not key.startswith(_PREFIX):
-        raise InvalidKey(_REFUSAL)
+        raise InvalidKey(NO_KEY)
     return Presented(key, in_query)
 
 
@@ -216,14 +216,14 @@ class KeyRing:
         grant = self._grants.get(shown)
         same = hmac.compare_digest(shown, _ABSENT if grant is None else grant.record.digest)
         if grant is None or not same:
-            raise InvalidKey(_REFUSAL)
+            raise InvalidKey(NO_KEY)
         record = grant.record
         if (
             record.kind != kind
             or not record.is_live(now)
             or (record.networks and not _within(record, peer_ip))
         ):
-            raise InvalidKey(_REFUSAL)
+            raise InvalidKey(NO_KEY)
         return grant
 
 

@@ -1,6 +1,8 @@
-"""Bounds of the caller's side."""
+"""Bounds of the data plane, by who watches over them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from proxy.forwarding.gate import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +16,18 @@ class ServerLimits:
     head_s: float = 15.0
     body_idle_s: float = 60.0
     keep_alive_s: float = 75.0
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlaneOptions:
+    """``body_bytes``: limit of a request body (0: none). ``body_idle_s``: seconds between its pieces.
+
+    ``upstream_per_service``: requests to one service at once. ``connect_base_url``: where a person connects
+    an account, None when nothing is served there.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    body_bytes: int = 0
+    body_idle_s: float = 60.0
+    upstream_per_service: int = 256
+    connect_base_url: str | None = None

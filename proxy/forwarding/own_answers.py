@@ -1,5 +1,8 @@
 """Answers that the proxy makes itself, as bytes on the caller's connection."""
 
+from collections import defaultdict
+from http import HTTPStatus
+
 from proxy.catalog.model import Catalog
 from proxy.errors import AccountError, RequestError
 from proxy.forwarding.caller import CallerConnection
@@ -7,6 +10,7 @@ from proxy.forwarding.gate import Head
 from proxy.problems import Answer, problem
 
 HEALTH = b"/-/health"
+_PHRASES = defaultdict(bytes, {status.value: status.phrase.encode() for status in HTTPStatus})
 
 
 def about_the_proxy(head: Head, *, draining: bool) -> Answer | None:
@@ -49,7 +53,7 @@ def refusal(
 def write(made: Answer, caller: CallerConnection, head: Head | None) -> None:
     """Write an answer; ``caller.keep`` says whether the connection goes on after it."""
     http10 = head is not None and head.http10
-    lines = [b"HTTP/1.%d %d \r\n" % (0 if http10 else 1, made.status)]
+    lines = [b"HTTP/1.%d %d %b\r\n" % (0 if http10 else 1, made.status, _PHRASES[made.status])]
     lines += [b"%b: %b\r\n" % pair for pair in made.headers]
     if not caller.keep:
         lines.append(b"Connection: close\r\n")

@@ -6,10 +6,11 @@ under one name is never used for another.
 
 import asyncio
 import ssl
-from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from proxy.catalog.origin import Origin
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTls, UpstreamUnreachable
@@ -17,6 +18,7 @@ from proxy.forwarding.addresses import Dial
 from proxy.forwarding.egress import Dialer
 from proxy.forwarding.upstream import LaneKey, UpstreamConnection
 
+DIALLING_AT_ONCE = 64
 IDLE_S = 30.0  # below the 60 s and more that services keep idle connections
 SWEEP_S = 0.25
 
@@ -54,10 +56,11 @@ class Pool:
         self, dialer: Dialer, timeouts: UpstreamTimeouts, clock: Callable[[], float], counters: Counters
     ) -> None:
         self.counters = counters
+        self._turns: WeakValueDictionary[Origin, asyncio.Semaphore] = WeakValueDictionary()
         self._dialer = dialer
         self._timeouts = timeouts
         self._clock = clock
-        self._idle: dict[LaneKey, deque[UpstreamConnection]] = {}
+        self._idle: dict[LaneKey, dict[UpstreamConnection, None]] = {}  # newest last
         self._open: set[UpstreamConnection] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -74,7 +77,7 @@ class Pool:
         for dial in dials:
             lane = self._idle.get((origin.scheme, origin.host, origin.port, dial.ip, dial.port))
             while lane:
-                connection = lane.pop()
+                connection, _ = lane.popitem()
                 if connection.usable:
                     self.counters.reused += 1
                     return connection
@@ -87,7 +90,7 @@ class Pool:
             AddressRefused, UpstreamUnreachable, UpstreamTls, UpstreamTimeout: by what failed.
         """
         try:
-            async with asyncio.timeout(self._timeouts.connect or None):
+            async with self._turn(origin), asyncio.timeout(self._timeouts.connect or None):
                 dials = self._dialer.ready(origin) or await self._dialer.addresses(origin)
                 return await self._dial_first(origin, dials)
         except UpstreamError:
@@ -97,6 +100,22 @@ class Pool:
             self.counters.failed += 1
             self._dialer.forget(origin)
             raise UpstreamTimeout("the service did not accept a connection in time") from error
+
+    @asynccontextmanager
+    async def _turn(self, origin: Origin) -> AsyncIterator[None]:
+        """Wait until few enough connections to ``origin`` are being opened.
+
+        A burst that shakes hands all at once would only wait for our own processor, past its timeout.
+        """
+        turns = self._turns.get(origin)
+        if turns is None:
+            turns = self._turns[origin] = asyncio.Semaphore(DIALLING_AT_ONCE)
+        async with asyncio.timeout(self._timeouts.first_byte or None):
+            await turns.acquire()
+        try:
+            yield
+        finally:
+            turns.release()
 
     async def _dial_first(self, origin: Origin, dials: tuple[Dial, ...]) -> UpstreamConnection:
         failure: OSError | None = None
@@ -131,17 +150,17 @@ class Pool:
         """End the connection's exchange; keep it for the next request if its state allows."""
         lane = connection.lane
         if connection.release() and lane is not None:
-            queue = self._idle.get(lane)
-            if queue is None:
-                queue = self._idle[lane] = deque()
-            queue.append(connection)
+            idle = self._idle.get(lane)
+            if idle is None:
+                idle = self._idle[lane] = {}
+            idle[connection] = None
 
     def _forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
-        queue = None if connection.lane is None else self._idle.get(connection.lane)
-        if queue is not None and connection in queue:
-            queue.remove(connection)
-            if not queue and connection.lane is not None:
+        idle = None if connection.lane is None else self._idle.get(connection.lane)
+        if idle is not None and connection.lane is not None:
+            idle.pop(connection, None)
+            if not idle:
                 del self._idle[connection.lane]
 
     def start(self) -> None:

@@ -61,7 +61,7 @@ class Repeat:
                 self._head = head = same_fields(head, message.method, message.path, limits)
                 self._message = message
             return head
-        self._message = self._presented = self._grant = self._injection = self._tail = None
+        self._message = self._presented = self._grant = self._injection = self._tail = self._sent = None
         self._head = gate(message.method, message.path, message.version, message.raw_headers, limits)
         self._message = message
         return self._head
@@ -75,18 +75,15 @@ class Repeat:
         if presented == known and self._service is service:
             return known
         self._presented, self._service = presented, service
-        self._grant = self._tail = None
+        self._grant = self._tail = self._sent = None
         return presented
 
     def grant(self, presented: Presented, keyring: KeyRing, now: float, peer: str) -> Grant:
         """Whose key it is; raises as :meth:`KeyRing.authenticate` does."""
+        if presented is not self._presented:  # found elsewhere (in a body): nothing of it is kept
+            return keyring.authenticate(presented.key, now=now, peer_ip=peer or None)
         grant = self._grant
-        if (
-            grant is None
-            or presented is not self._presented
-            or keyring is not self._keyring
-            or not grant.record.is_live(now)
-        ):
+        if grant is None or keyring is not self._keyring or not grant.record.is_live(now):
             self._grant = None
             grant = keyring.authenticate(presented.key, now=now, peer_ip=peer or None)
             self._grant, self._keyring = grant, keyring
@@ -94,7 +91,9 @@ class Repeat:
 
     def outgoing(self, head: Head, route: Route, injection: Injection, presented: Presented) -> bytes:
         """The outgoing head; raises as :func:`request_head` does."""
-        same = self._injection is injection and presented is self._presented
+        if presented is not self._presented:
+            return request_head(head, route, injection, presented)
+        same = self._injection is injection
         if same and self._sent is not None and self._sent[0] is head and self._sent[1] is route:
             return self._sent[2]
         out = None
