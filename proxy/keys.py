@@ -59,7 +59,7 @@ def key_id_of(presented: bytes) -> str:
 
 
 def digest(presented: bytes) -> bytes:
-    """SHA-256 of the whole key: what is stored. A key has 256 random bits: no salt, no stretching is needed."""
+    """SHA-256 of the whole key: what is stored. A key has 256 random bits: it needs no salt or stretching."""
     return hashlib.sha256(presented).digest()
 
 

@@ -44,7 +44,7 @@ def require_environment(workers: int = 1) -> None:
 
 
 def settle_runtime() -> None:
-    """Fit the interpreter to a server: what is there now stays for good, and other threads get their turn soon.
+    """Fit the interpreter to a server: what is there now stays, and other threads get their turn soon.
 
     The catalog and the modules are a few hundred thousand objects which each full collection would walk, with
     every request waiting; and the log's thread would keep the interpreter for 5 ms at a time.

@@ -165,7 +165,7 @@ def test_only_a_bad_key_is_401_and_it_challenges():
     refused = [kind for kind, entry in PROBLEMS.items() if entry.status == 401]
     assert refused == [errors.InvalidKey]
     answer = problem(errors.InvalidKey("no valid proxy key"), request_id="r", plane="data")
-    assert headers(answer)["www-authenticate"] == "Bearer"
+    assert headers(answer)["www-authenticate"] == 'Bearer realm="connector-proxy"'
 
 
 @pytest.mark.parametrize(("seconds", "sent"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (30.0, "30")])
