@@ -227,8 +227,8 @@ def effective_method(head: Head, query: bytes | None, service: Service) -> str:
         found += _overriding_parameters(query)
     if not found:
         return method
-    declared = {fold(name.encode()) for name in service.method_override}
-    if any(name not in declared for name, _ in found):
+    declared = _declared_overrides(service)
+    if any(place not in declared for place, _ in found) or not declared.isdisjoint(head.connection_names):
         raise NotPermitted("method overrides are refused for this service", service=service.type_id)
     said = {value.decode("latin-1").upper() for _, value in found}
     chosen = said.pop()
@@ -237,9 +237,20 @@ def effective_method(head: Head, query: bytes | None, service: Service) -> str:
     return chosen
 
 
+def _declared_overrides(service: Service) -> frozenset[bytes]:
+    """The places in which the service looks, and no look-alikes: what it overlooks stays a POST.
+
+    A header field by its name in lower case, a parameter by ``?`` and its name to the byte.
+    """
+    return frozenset(
+        name.lower().encode() if fold(name.encode()) in OVERRIDE_HEADERS else b"?" + name.encode()
+        for name in service.method_override
+    )
+
+
 def _overriding_headers(head: Head) -> list[tuple[bytes, bytes]]:
     if head.odd_names:
-        return [(fold(low), value) for low, _, value in head.fields if fold(low) in OVERRIDE_HEADERS]
+        return [(low, value) for low, _, value in head.fields if fold(low) in OVERRIDE_HEADERS]
     if OVERRIDE_HEADERS.isdisjoint(head.values):
         return []
     return [(low, value) for low, _, value in head.fields if low in OVERRIDE_HEADERS]
@@ -247,9 +258,11 @@ def _overriding_headers(head: Head) -> list[tuple[bytes, bytes]]:
 
 def _overriding_parameters(query: bytes) -> list[tuple[bytes, bytes]]:
     found: list[tuple[bytes, bytes]] = []
-    for part in re.split(rb"[&;]", query):
-        name, _, value = part.partition(b"=")
-        plain = fold(unquote_plus(name.decode("ascii"), "latin-1").encode("latin-1"))
-        if plain in OVERRIDE_PARAMETERS:
-            found.append((plain, unquote_plus(value.decode("ascii"), "latin-1").encode("latin-1")))
+    for whole in query.split(b"&"):
+        for part in whole.split(b";"):
+            name, _, value = part.partition(b"=")
+            plain = fold(unquote_plus(name.decode("ascii"), "latin-1").encode("latin-1"))
+            if plain in OVERRIDE_PARAMETERS:
+                place = b"?" + name if part == whole else b";"  # not every server splits there
+                found.append((place, unquote_plus(value.decode("ascii"), "latin-1").encode("latin-1")))
     return found

@@ -200,6 +200,38 @@ def test_unclear_overrides_are_refused(method, query):
         effective_method(head(method), query, SALESFORCE)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [b"a=1;_HttpMethod=GET", b"_HttpMethod=GET;a=1", b"-HttpMethod=GET", b".HttpMethod=GET", b"_httpmethod=GET",
+     b"%5FHttpMethod=GET", b"_HttpMethod=GET&-HttpMethod=GET"],
+)  # fmt: skip
+def test_what_the_service_overlooks_is_no_override(query):
+    """A look-alike of a declared parameter, which the service leaves a POST, is refused (R73)."""
+    with pytest.raises(NotPermitted):
+        effective_method(head("POST"), query, SALESFORCE)
+
+
+LONG_GETS = service("mail", host("a", "a.example"), method_override=("X-HTTP-Method-Override",))
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        (b"X-HTTP-Method-Override=GET", ()),
+        (None, ((b"X-HTTP-Method-Override", b"GET"), (b"Connection", b"X-HTTP-Method-Override"))),
+        (None, ((b"X_HTTP_Method_Override", b"GET"),)),
+        (None, ((b"X.HTTP.Method.Override", b"GET"),)),
+        (None, ((b"X-HTTP-Method", b"GET"),)),
+    ],
+)
+def test_override_header_counts_only_as_that_header_and_only_if_it_is_sent(query, fields):
+    """A declared header is no parameter, has no other spelling, and may not be one that Connection drops (R73)."""
+    with pytest.raises(NotPermitted):
+        effective_method(head("POST", "/mail/x", *fields), query, LONG_GETS)
+    sent = head("POST", "/mail/x", (b"X-HTTP-Method-Override", b"GET"))
+    assert effective_method(sent, None, LONG_GETS) == "GET"
+
+
 def test_remembered_verdicts_are_bounded_and_distinct():
     """What is remembered of verdicts depends on the whole call, and never grows without end (R41)."""
     decider = compile_permits([parse_permit("slack@work:GET:/a*")])
