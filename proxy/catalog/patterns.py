@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 _WILDCARD = re.compile(r"\*\*|\*")
 _PLAIN = re.compile(rb"[a-z0-9/._~!$&'()*+,=:@-]*").fullmatch
 _SEGMENT_END = re.compile(rb"[\x00-\x20\x7f]+(?=/|$)")
+_FORMATS = (b".json", b".xml")  # Salesforce and others take a format behind the path of any resource
 _MAX_DECODINGS = 3
 
 
@@ -60,8 +61,8 @@ def spellings(path: bytes) -> Iterable[bytes]:
     """Every form, lower-cased, that a server could reduce ``path`` to.
 
     Percent-decoding up to three levels, doubled slashes and backslashes folded, matrix parameters
-    (``;x=1``) cut from segments, spaces and control bytes at the ends of segments and a trailing slash
-    dropped.
+    (``;x=1``) cut from segments, spaces and control bytes at the ends of segments, a trailing slash and a
+    format (``.json``) dropped.
     """
     seen: set[bytes] = set()
     form = path
@@ -69,12 +70,19 @@ def spellings(path: bytes) -> Iterable[bytes]:
         low = form.lower().replace(b"\\", b"/")
         folded = re.sub(rb"/{2,}", b"/", low)
         cut = _SEGMENT_END.sub(b"", re.sub(rb";[^/]*", b"", folded))
-        seen.update((low, folded, cut, folded.rstrip(b"/") or b"/", cut.rstrip(b"/") or b"/"))
+        ends = folded.rstrip(b"/") or b"/", cut.rstrip(b"/") or b"/"
+        seen.update((low, folded, cut, *ends, *(_without_format(end) for end in ends)))
         decoded = decode_once(form)
         if decoded == form:
             break
         form = decoded
     return seen
+
+
+def _without_format(path: bytes) -> bytes:
+    for suffix in _FORMATS:
+        path = path.removesuffix(suffix)
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class SpellingSet:
             return False
         if self._compiled.fullmatch(path.lower()) is not None:
             return True
-        if b"//" not in path and not path.endswith(b"/") and _PLAIN(path.lower()) is not None:
+        low = path.lower()
+        if b"//" not in low and not low.endswith((b"/", *_FORMATS)) and _PLAIN(low) is not None:
             return False
         return any(self._compiled.fullmatch(form) for form in spellings(path))
