@@ -63,7 +63,17 @@ CALENDAR = Sdk("python/calendar_calls.py")
 NOTION = Sdk("python/notion_calls.py")
 GITHUB_PYTHON, GITHUB_NODE = Sdk("python/github_calls.py"), Sdk("node/octokit_calls.mjs")
 HTTPX = Sdk("python/httpx_calls.py")
-SDKS = (SLACK_PYTHON, SLACK_NODE, CALENDAR, NOTION, GITHUB_PYTHON, GITHUB_NODE, HTTPX)
+SDKS = (
+    SLACK_PYTHON,
+    SLACK_NODE,
+    SLACK_FORM_PYTHON,
+    SLACK_FORM_NODE,
+    CALENDAR,
+    NOTION,
+    GITHUB_PYTHON,
+    GITHUB_NODE,
+    HTTPX,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +135,8 @@ class Scene:
 
     def __init__(self, authority: Authority, folder: Path) -> None:
         self._folder = folder
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[Sdk, Run] = {}
+        self._failed: dict[Sdk, RuntimeError] = {}
         self._services = Services(TOKENS)
         self._upstream = Upstream(authority.server(*answers.HOSTS))
         self._authority = authority
@@ -162,10 +173,16 @@ class Scene:
         await self._upstream.stop()
 
     async def run(self, sdk: Sdk) -> Run:
-        """What the program does; it is run once and remembered."""
-        if sdk.program not in self._runs:
-            self._runs[sdk.program] = await self._run(sdk)
-        return self._runs[sdk.program]
+        """What the program does; it is run once and remembered, a failure too."""
+        if sdk in self._failed:
+            raise self._failed[sdk]
+        if sdk not in self._runs:
+            try:
+                self._runs[sdk] = await self._run(sdk)
+            except (RuntimeError, TimeoutError, ValueError) as error:
+                self._failed[sdk] = RuntimeError(f"{sdk.program} did not end well: {error!r}")
+                raise
+        return self._runs[sdk]
 
     async def _run(self, sdk: Sdk) -> Run:
         self._services.fresh()

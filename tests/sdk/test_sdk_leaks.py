@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from answers import HOSTS
-from scene import SDKS, SLACK_FORM_NODE, SLACK_FORM_PYTHON, TOKENS, Run, Scene, Sdk
+from scene import SDKS, TOKENS, Run, Scene, Sdk
 from spellings import spelling_of
 
 Running = Callable[[Sdk], Run]
@@ -18,7 +18,7 @@ def sdks(*which: Sdk) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("sdk", marked)
 
 
-@sdks(*SDKS, SLACK_FORM_PYTHON)
+@sdks(*SDKS)
 def test_no_key_reaches_a_service(sdk: Sdk, run: Running, scene: Scene) -> None:
     """No key that an SDK was given, good or bad, is in anything a service got, in any spelling (R31)."""
     done = run(sdk)
@@ -42,7 +42,7 @@ def test_the_real_token_arrives_once(sdk: Sdk, run: Running, report: Callable[[s
     report(f"{sdk.program} {done.version}: {len(done.told)} uses, {len(done.arrived)} calls at services")
 
 
-@sdks(*SDKS, SLACK_FORM_PYTHON, SLACK_FORM_NODE)
+@sdks(*SDKS)
 def test_no_token_reaches_the_sdk(sdk: Sdk, run: Running) -> None:
     """Nothing that an SDK receives, prints or raises holds a real token, in any spelling (R42, R143)."""
     done = run(sdk)
@@ -52,7 +52,7 @@ def test_no_token_reaches_the_sdk(sdk: Sdk, run: Running) -> None:
         assert [part for part in parts if spelling_of(token, part)] == []
 
 
-@sdks(*SDKS, SLACK_FORM_PYTHON, SLACK_FORM_NODE)
+@sdks(*SDKS)
 def test_every_call_stays_inside(sdk: Sdk, run: Running) -> None:
     """An SDK with a base URL looks up no name, dials only the proxy, and each call is for the host of its SNI (R36, R75)."""
     done = run(sdk)

@@ -7,6 +7,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.client import WebClient
 
 CHANNEL = "C012AB3CD"
+TEXT = "Grüße & <ciao> 50% + 1 = ✓"
 
 
 def details(error: SlackApiError) -> dict[str, object]:
@@ -28,9 +29,7 @@ def main() -> None:
         told.step(f"{style} pages", lambda client=client: channels(client))
         told.step(
             f"{style} write",
-            lambda client=client: (
-                client.chat_postMessage(channel=CHANNEL, text="Grüße & <ciao> 50% + 1 = ✓").data
-            ),
+            lambda client=client: client.chat_postMessage(channel=CHANNEL, text=TEXT).data,
         )
         told.step(
             f"{style} missing", lambda client=client: client.chat_postMessage(channel="C0", text="x").data
