@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from support import raw
+from support import raw, strict
 from support.plane import KEY, OTHER_KEY, code, credential, scene
 from support.upstream import Gone, Peer, answer
 
@@ -215,3 +215,44 @@ async def test_health_needs_no_key_and_nothing_else_does_without() -> None:
         assert (got.status, got.value("connection")) == (503, b"close")
         got = await on.call("OPTIONS", "*", key=None)
         assert got.status == 204
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 50", b"Transfer-Encoding: chunked"])
+async def test_a_body_that_breaks_off(framing: bytes) -> None:
+    """A cut upstream body is a cut answer: no last chunk, no length made good, no error text (R45)."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n")
+        await peer.send(b"5\r\nbegin\r\n")
+        raise Gone
+
+    async with scene(script) as on, on.calling() as caller:
+        await caller.send(raw.request("GET", "/svc/x", key=KEY))
+        ending = await caller.ending()
+        assert ending.closed
+        reading = strict.responses(ending.data, [b"GET"], closed=True)
+        assert reading.messages == ()
+        assert not ending.data.endswith(b"\r\n0\r\n\r\n")
+        assert b"upstream" not in ending.data
+        (event,) = await on.logged()
+        assert event["outcome"] == "cut"
+
+
+async def test_what_is_sent_again() -> None:
+    """A GET on a reused connection that died goes out once more; a POST never does (R62)."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer(200, b"ok"))
+        await peer.request()
+        raise Gone
+
+    async with scene(script) as on:
+        for method, status in (("GET", 200), ("POST", 502)):
+            assert (await on.call()).status == 200
+            assert (await on.call(method, "/svc/second")).status == status
+            sent = [m for m in on.upstream.seen() if m.target == b"/second"]
+            assert len(sent) == (2 if status == 200 else 1)
+            await on.upstream.fresh(script)
+        assert on.counters.retried == 1
