@@ -34,11 +34,17 @@ def services_table() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for service in load_catalog().services.values():
-        hosts = dict.fromkeys(host.origin.text.removeprefix("https://") for host in service.hosts if host.enabled)
+        hosts = dict.fromkeys(
+            host.origin.text.removeprefix("https://") for host in service.hosts if host.enabled
+        )
         params = [param for param in service.params.values() if not param.informational]
         needs = ", ".join(f"`{one.name}`" + ("" if one.required else " (may)") for one in params)
         shown = ", ".join(f"`{host}`" for host in hosts)
-        lines.append(f"| `{service.type_id}` | {service.title} | {shown} | {needs} | {service.verified} |".replace("|  |", "| |"))
+        lines.append(
+            f"| `{service.type_id}` | {service.title} | {shown} | {needs} | {service.verified} |".replace(
+                "|  |", "| |"
+            )
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -123,7 +129,7 @@ class _Curious(Table):
         self._asked.add(key)
         return [self._child(key)]
 
-    def named_tables(self, key: str, *, form: str, what: str) -> dict[str, Table]:
+    def named_tables(self, key: str, **_: object) -> dict[str, Table]:
         self._asked.add(key)
         return {"name": self._child(f"{key}.NAME")}
 
