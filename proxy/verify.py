@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiohttp.http import HttpVersion11
+from multidict import MultiMapping
 
 from proxy import assembly
 from proxy.catalog.jsonpath import first_at
@@ -18,6 +20,7 @@ from proxy.forwarding.egress import Dialer
 from proxy.forwarding.gate import Limits, gate
 from proxy.forwarding.headers import Field
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
+from proxy.forwarding.ratelimit import wait_seconds
 from proxy.forwarding.rewrite import prepare, request_head
 from proxy.forwarding.routing import Route
 from proxy.metrics import UpstreamCounters
@@ -79,10 +82,26 @@ async def verify(service: Service, credential: Credential, pool: Pool) -> Verdic
     if service.verify is None:
         return Verdict(service.type_id, name, ok=False, reason="its file has no [verify] call")
     try:
-        status, body = await _call(service, service.verify, credential, pool)
+        answer = await _call(service, service.verify, credential, pool)
     except RequestError as error:
         return Verdict(service.type_id, name, ok=False, reason=error.detail)
-    return judge(service, service.verify, name, status, body)
+    wait = wait_seconds(service.rate_limit, answer.status, answer.headers, time.time())
+    if wait is not None:
+        return Verdict(service.type_id, name, ok=False, status=answer.status, reason=_too_fast(wait))
+    return judge(service, service.verify, name, answer.status, answer.body)
+
+
+def _too_fast(wait: float) -> str:
+    return f"the service limits calls for now: try again in {math.ceil(wait)} s"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A whole answer to a verify call."""
+
+    status: int
+    headers: MultiMapping[str]
+    body: bytes
 
 
 def judge(service: Service, call: Verify, name: str, status: int, body: bytes) -> Verdict:
@@ -119,7 +138,7 @@ def _says(dialect: Dialect, status: int, answer: object) -> bool:
     return not dialect.codes or first_at(answer, dialect.path) in dialect.codes
 
 
-async def _call(service: Service, call: Verify, credential: Credential, pool: Pool) -> tuple[int, bytes]:
+async def _call(service: Service, call: Verify, credential: Credential, pool: Pool) -> _Answered:
     path, mark, query = call.path.partition("?")
     host = service.host(call.host) if call.host else None
     host = host or service.default_host(credential.config or {})
@@ -146,7 +165,7 @@ async def _call(service: Service, call: Verify, credential: Credential, pool: Po
         answer = await connection.wait_head()
         whole = _Whole()
         connection.attach(whole)
-        return answer.status, await whole.body
+        return _Answered(answer.status, connection.headers, await whole.body)
     finally:
         connection.abort()
 

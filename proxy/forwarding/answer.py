@@ -5,6 +5,7 @@ llhttp (httptools) cuts the bytes into tokens; framing, truncation and what may 
 """
 
 import httptools
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import RequestError, UpstreamProtocol
 from proxy.forwarding.framing import AnswerHead, answer_head, check_trailers
@@ -70,6 +71,12 @@ class AnswerReader:
         self.extra = False
         self.fault: RequestError | None = None
         self.trailers: list[Field] = []
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The fields of the final answer as the service sent them, for looking up by name."""
+        pairs = zip(self._names, self._values, strict=True)
+        return CIMultiDictProxy(CIMultiDict([(n.decode("latin-1"), v.decode("latin-1")) for n, v in pairs]))
 
     def feed(self, data: bytes) -> None:
         """Read some bytes; look at the attributes afterwards. After ``complete`` any byte is ``extra``."""

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from multidict import CIMultiDictProxy
+
 from proxy.errors import RequestError, UpstreamProtocol, UpstreamUnreachable
 from proxy.forwarding.answer import AnswerReader
 from proxy.forwarding.framing import AnswerHead
@@ -83,6 +85,11 @@ class UpstreamConnection(asyncio.Protocol):
     def waiting(self) -> bool:
         """The whole request is sent and the head of its answer has not come."""
         return self._reader.head is None and not self.uploading
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The fields of the answer as the service sent them, for looking up by name."""
+        return self._reader.headers
 
     @property
     def trailers(self) -> list[Field]:
