@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.errors import RequestError, RequestTimeout
 from proxy.forwarding.limits import ServerLimits
-from proxy.forwarding.malformed import is_foreign, last_before_close, refusal_of
+from proxy.forwarding.malformed import behind, is_foreign, last_before_close, refusal_of
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.upstream import UpstreamConnection
 
@@ -57,6 +57,8 @@ class CallerConnection(RequestHandler):
         "_refuse",
         "_since",
         "_state",
+        "_unsent",
+        "_unsent_since",
         "keep",
         "local",
         "peer",
@@ -86,7 +88,8 @@ class CallerConnection(RequestHandler):
         self._deaf = False
         self._body: StreamReader | None = None
         self._state = "head"  # head | busy | lingering
-        self._since = loop.time()
+        self._since = self._unsent_since = loop.time()
+        self._unsent = 0
         self.keep = True
         self.source: UpstreamConnection | None = None
         self.repeat = Repeat()
@@ -119,6 +122,8 @@ class CallerConnection(RequestHandler):
         if self._state == "lingering":
             if waited > LINGER_S:
                 self.transport.abort()
+        elif self._reads_nothing(self.transport, now):
+            self.transport.abort()
         elif self._state == "head" and not self._messages:
             limit = (
                 self._limits.head_s
@@ -133,6 +138,16 @@ class CallerConnection(RequestHandler):
                 else:
                     self.force_close()
 
+    def _reads_nothing(self, transport: asyncio.WriteTransport, now: float) -> bool:
+        """True when answers have waited for the caller too long: behind each other, or at the end (R69).
+
+        While a body is relayed the service waits with the caller, and its timeouts count.
+        """
+        unsent = 0 if self.source is not None else transport.get_write_buffer_size()
+        if unsent != self._unsent or not unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return bool(self._limits.keep_alive_s) and now - self._unsent_since > self._limits.keep_alive_s
+
     # --- bytes in ------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -140,30 +155,46 @@ class CallerConnection(RequestHandler):
         if self._force_close or self._close or self._deaf or self._state == "lingering":
             return
         raw = self._head_raw + data if self._head_raw else data
+        body = None if self._body_ended() else self._body
+        before = 0 if body is None else body.total_bytes
         try:
             messages, upgraded, _ = self._parser.feed_data(data)  # type: ignore[union-attr]  # set while connected
         except Exception as error:  # noqa: BLE001  # whatever the parser says, the message is bad
-            self._malformed(error, raw)
+            self._malformed(error, raw if body is None else self._after(body, before, raw))
             return
         self._deaf = upgraded  # an upgrade is refused, so nothing behind it is HTTP
-        if self._chunk_tail is not None:
-            self._end_of_chunks(data)
+        if body is not None:
+            raw = self._after(body, before, raw)
+            if self._chunk_tail is not None:
+                self._end_of_chunks(data)
+                if self._deaf or messages:
+                    self._deaf = True
+                    return
         if messages:
-            self._arrived(messages, raw, data)
-        elif not self._body_ended():
-            self._head_raw = b""
+            self._arrived(messages, raw)
         else:
-            if self._state == "head" and not self._head_raw and data:
-                self._since = self._loop.time()
-            self._head_raw = raw
-            if raw[:1] == b"\r" and raw[:2] not in {b"\r", b"\r\n"}:
-                self._malformed(ValueError("a bare CR"), raw)
-            elif len(raw) > self._limits.request_line + self._limits.header_bytes + len(data):
-                self._malformed(LineTooLong(b"", 0), raw)
+            self._begun(raw, data)
 
-    def _arrived(
-        self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], raw: bytes, data: bytes
-    ) -> None:
+    def _after(self, body: StreamReader, before: int, raw: bytes) -> bytes:
+        """What of ``raw`` stands behind a body that had ``before`` bytes when ``raw`` came.
+
+        Behind a chunked body either nothing stands, or nobody listens to it (see _end_of_chunks).
+        """
+        return raw[body.total_bytes - before :] if self._chunk_tail is None else b""
+
+    def _begun(self, raw: bytes, data: bytes) -> None:
+        """Remember the beginning of a head, of which ``data`` is the last piece; refuse what can be none."""
+        if raw and self._state == "head" and not self._head_raw:
+            self._since = self._loop.time()
+        self._head_raw = raw
+        if self._buffer_paused or self._reading_paused or not self._body_ended():
+            return  # the parser may hold back what it has not looked at
+        if raw[:1] == b"\r" and raw[:2] not in {b"\r", b"\r\n"}:
+            self._malformed(ValueError("a bare CR"), raw)
+        elif len(raw) > self._limits.request_line + self._limits.header_bytes + len(data):
+            self._malformed(LineTooLong(b"", 0), raw)
+
+    def _arrived(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], raw: bytes) -> None:
         """Queue messages whose heads are whole, up to the first that must be the last."""
         self._request_count += len(messages)
         suspicious = b"RTSP/" in raw or b"ICE/" in raw or raw[:1] == b"\r"
@@ -175,14 +206,14 @@ class CallerConnection(RequestHandler):
             self._body = body
             if message.chunked:
                 self._chunk_tail = b""
-                self._end_of_chunks(data)
+                self._end_of_chunks(raw)
                 if self._deaf or message is not messages[-1][0]:
                     self._deaf = True  # the parser has mixed a trailer into what follows; see _end_of_chunks
                     break
+        self._head_raw = b"" if messages[-1][0].chunked else behind(raw, messages)
         self._wake()
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
-        self._head_raw = b"" if data.endswith(b"\r\n\r\n") or not self._body_ended() else data
 
     def _end_of_chunks(self, data: bytes) -> None:
         """Take no further request after a chunked body that did not end in ``CRLF 0 CRLF CRLF`` exactly.

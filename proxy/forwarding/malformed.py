@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import LineTooLong
@@ -43,6 +44,24 @@ def is_foreign(message: RawRequestMessage, raw: bytes) -> bool:
         return True
     method, path = message.method.encode(), message.path.encode("utf-8", "surrogateescape")
     return any(hit.group(1) == method and hit.group(2) == path for hit in _FOREIGN.finditer(raw))
+
+
+def behind(raw: bytes, messages: Sequence[tuple[RawRequestMessage, StreamReader]]) -> bytes:
+    """The bytes that belong to none of the messages: of the next one, or held back by the parser.
+
+    Args:
+        raw: the bytes in which they stand, from the beginning of the first one's head.
+        messages: as parsed just now; none has a chunked body.
+    """
+    at = 0
+    for _, body in messages:
+        while raw[at : at + 1] in {b"\r", b"\n"}:  # the parser skips empty lines (RFC 9112 §2.2)
+            at += 1
+        end = raw.find(_END, at)
+        if end < 0:
+            return b""
+        at = end + len(_END) + body.total_bytes
+    return raw[at:]
 
 
 def last_before_close(
