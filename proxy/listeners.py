@@ -16,6 +16,7 @@ from proxy.forwarding.addresses import Dial
 from proxy.settings import Listen, Settings
 
 BACKLOG = 1024
+HANDSHAKE_S = 15.0  # a connection counts towards the limits only after its handshake: not asyncio's 60 s
 _UNIX_MODE = 0o660
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -260,6 +261,6 @@ async def serve(
 ) -> asyncio.AbstractServer:
     """Accept connections on a bound socket, with TLS if there is a context."""
     loop = asyncio.get_running_loop()
-    if one.family == socket.AF_UNIX:
-        return await loop.create_unix_server(factory, sock=one, ssl=context, backlog=BACKLOG)
-    return await loop.create_server(factory, sock=one, ssl=context, backlog=BACKLOG)
+    make = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
+    patience = None if context is None else HANDSHAKE_S
+    return await make(factory, sock=one, ssl=context, backlog=BACKLOG, ssl_handshake_timeout=patience)

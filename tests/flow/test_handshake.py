@@ -1,0 +1,28 @@
+"""TLS handshakes that never end."""
+
+import asyncio
+import socket
+import ssl
+import time
+
+import pytest
+from support.certificates import Authority
+
+from proxy import listeners
+
+
+async def test_handshake_has_a_limit(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that says nothing on the TLS listener is cut after the handshake's limit (R57)."""
+    monkeypatch.setattr(listeners, "HANDSHAKE_S", 0.3)
+    context = authority.server("localhost")
+    assert isinstance(context, ssl.SSLContext)
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        one.setblocking(False)
+        served = await listeners.serve(asyncio.Protocol, one, context)
+        reader, writer = await asyncio.open_connection(*one.getsockname())
+        began = time.monotonic()
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        assert time.monotonic() - began < 3
+        writer.close()
+        served.close()
