@@ -109,21 +109,31 @@ class Exchange:
         """
         self._timeline.sent_at = self._clock()
         connection = self._pool.take(origin)
-        if connection is not None:
+        if connection is None:
+            connection = await self._pool.connect(origin)
+            self._start(connection, outgoing)
+            answer = await connection.wait_head()
+        else:
+            self._start(connection, outgoing)
             try:
-                return await self._send_on(connection, outgoing)
+                answer = await connection.wait_head()
             except UpstreamUnreachable:
                 if not self._may_repeat(connection):
                     raise
                 self.drop()
                 self._pool.counters.retried += 1
-        return await self._send_on(await self._pool.connect(origin), outgoing)
+                connection = await self._pool.connect(origin)
+                self._start(connection, outgoing)
+                answer = await connection.wait_head()
+        self._timeline.head_at = self._clock()
+        return answer
 
     def _may_repeat(self, connection: UpstreamConnection) -> bool:
         """Nothing was answered, and nothing but a bodyless idempotent request can have been seen (R62)."""
         return not connection.answered and self._head.body == "none" and self._head.method in IDEMPOTENT
 
-    async def _send_on(self, connection: UpstreamConnection, outgoing: bytes) -> AnswerHead:
+    def _start(self, connection: UpstreamConnection, outgoing: bytes) -> None:
+        """Write the head and what is there of the body; one that is still coming streams in its own task."""
         self._connection = connection
         timeline = self._timeline
         timeline.upstream = connection.address
@@ -145,9 +155,6 @@ class Exchange:
             if head.expects_continue:
                 self._caller.write(CONTINUE)
             self._upload = asyncio.get_running_loop().create_task(self._stream_body(connection))
-        answer = await connection.wait_head()
-        timeline.head_at = self._clock()
-        return answer
 
     def _check_size(self, size: int) -> None:
         if self._limits.bytes and size > self._limits.bytes:

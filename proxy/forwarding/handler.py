@@ -15,12 +15,12 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy import log
 from proxy.catalog.model import Catalog, Service
+from proxy.catalog.origin import Origin
 from proxy.connectors.model import Credential
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import BodyLimits, Exchange, Timeline
 from proxy.forwarding.form import freed_body, key_in_form
-from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
@@ -237,25 +237,25 @@ class DataPlane:
             body=admitted.body,
         )
         try:
-            answer = await self._send(exchange, admitted, caller.repeat)
+            answer = await exchange.send(*self._outgoing(admitted, caller.repeat))
             if answer.status == _UNAUTHORIZED and head.body == "none":
                 newer = await self.connectors.refused(credential)
                 if newer is not None and newer is not credential:
                     exchange.drop()
-                    answer = await self._send(exchange, admitted._replace(credential=newer), caller.repeat)
+                    again = admitted._replace(credential=newer)
+                    answer = await exchange.send(*self._outgoing(again, caller.repeat))
             await exchange.relay(answer)
         except BaseException:
             exchange.drop()
             raise
 
-    async def _send(self, exchange: Exchange, admitted: Admitted, repeat: Repeat) -> AnswerHead:
+    def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Origin, bytes]:
+        """Where the request goes, and its head as bytes, with the account's token in it."""
         head, route, presented, credential, body = admitted
         injection = self._injection(route, credential)
-        if body is None:
-            outgoing = repeat.outgoing(head, route, injection, presented)
-        else:
-            outgoing = request_head(head, route, injection, presented)
-        return await exchange.send(injection.origin, outgoing)
+        if body is not None:
+            return injection.origin, request_head(head, route, injection, presented)
+        return injection.origin, repeat.outgoing(head, route, injection, presented)
 
     def _injection(self, route: Route, credential: Credential) -> Injection:
         """What this credential puts into requests to this host; kept as long as the credential lives."""
