@@ -104,7 +104,7 @@ FIELDS = st.builds(
     lambda credential, more: (credential, *more),
     CREDENTIALS,
     st.lists(field_values().filter(lambda field: field[0] != b"Authorization"), max_size=2),
-) | st.lists(field_values(), max_size=4).map(tuple)
+) | (st.just(()) | st.lists(field_values(), max_size=4).map(tuple))
 QUERIES = st.one_of(
     st.just(""),
     st.just("?"),
@@ -140,8 +140,14 @@ TARGETS = st.builds(
     often(["odd", "slack", "tiktok", "salesforce"], st.sampled_from([*NAMES, "nothing"])),
     PATHS,
     QUERIES,
+) | st.builds(
+    lambda place, key: f"{place}={key.decode()}",
+    st.sampled_from(
+        ["/odd/x?key", "/odd/x?tok", "/odd/public/a?key", "/slack/x?token", "/salesforce/x?oauth_token"]
+    ),
+    st.sampled_from(KEYS),
 )
-RINGS = often(["both"], st.sampled_from(sorted(RECORDS)))
+RINGS = often(["both", "short"], st.sampled_from(sorted(RECORDS)))
 TIMES = st.sampled_from([10.0, 20.0, 30.0, 50.0])
 TOKENS = st.sampled_from(["token-1", "token-2"])
 

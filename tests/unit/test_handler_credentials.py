@@ -1,6 +1,7 @@
 """The data path's decisions about keys, accounts and tokens, from a caller's socket to a service's."""
 
 import asyncio
+import base64
 
 import pytest
 from support import steps
@@ -183,3 +184,28 @@ async def test_the_last_use_of_a_key_is_noted() -> None:
         await on.call(key=OTHER_KEY)
         assert key_uses(on.plane) == {steps.record().key_id: on.wall}
         assert key_uses(on.plane) == {}
+
+
+WAYS = [
+    [("Authorization", f"Bearer {KEY}")],
+    [("Authorization", f"token {KEY}")],
+    [("Authorization", KEY)],
+    [("Authorization", "Basic " + base64.b64encode(f"{KEY}:x".encode()).decode())],
+    [("Authorization", "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode())],
+    [("Authorization", ""), ("X-Api-Key", KEY)],
+    [("X-Goog-Api-Key", KEY), ("Authorization", f"Bearer {KEY}")],
+    [("Proxy-Authorization", "Basic abc"), ("X-Api-Key", KEY), ("Cookie", "session=1")],
+]
+
+
+@pytest.mark.parametrize("fields", WAYS)
+async def test_exactly_one_credential_leaves(fields: list[tuple[str, str]]) -> None:
+    """However the key was shown, one Authorization leaves, the account's, and nothing of the caller's proof (R31)."""
+    async with scene() as on, on.calling() as caller:
+        for _ in range(2):
+            assert (await on.ask(caller, key=None, fields=fields)).status == 200
+        for message in on.upstream.seen():
+            assert message.fields == (
+                (b"Host", message.fields[0][1]),
+                (b"Authorization", b"Bearer token-one"),
+            )

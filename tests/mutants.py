@@ -1,0 +1,206 @@
+"""Do the tests notice? Plants one fault at a time in a copy of the program and runs the tests that must fail.
+
+``python tests/mutants.py [NAME...]`` prints ``killed`` or ``SURVIVED`` for each and ends with 1 when one survives,
+no longer applies to the source, or stops the tests from running. Every fault is one that a proxy of this kind has
+had somewhere; the tests named beside it are the quickest that have to notice it.
+"""
+
+import concurrent.futures
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("proxy", "tests", "config", "pyproject.toml")
+WORKERS = 2
+LIMIT_S = 90
+KILLED, PASSED = 1, 0  # pytest's exit codes; any other says that the tests did not run
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """``edits``: pairs of text that stands exactly once in ``file`` and what replaces it."""
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: str
+
+
+def mutant(name: str, file: str, old: str, new: str, tests: str) -> Mutant:
+    return Mutant(name, f"proxy/{file}", ((old, new),), tests)
+
+
+GATE, ROUTING, REWRITE = "forwarding/gate.py", "forwarding/routing.py", "forwarding/rewrite.py"
+PERMITS, KEYS, REPEAT = "forwarding/permits.py", "forwarding/keys.py", "forwarding/repeat.py"
+ANSWER, FRAMING, POOL = "forwarding/answer.py", "forwarding/framing.py", "forwarding/pool.py"
+UPSTREAM, HANDLER, SEAL = "forwarding/upstream.py", "forwarding/handler.py", "connectors/seal.py"
+UNIT = "tests/unit"
+
+MUTANTS = (
+    # requests: one reading
+    mutant(
+        "length and coding together are taken", GATE,
+        '    if length is not None:\n        raise BadRequest("Content-Length and', '    if False:\n        raise BadRequest("Content-Length and',
+        f"{UNIT}/test_gate.py",
+    ),
+    mutant("any coding that holds chunked", GATE, 'if coding.lower() != b"chunked":', 'if b"chunked" not in coding.lower():', f"{UNIT}/test_gate.py"),
+    mutant("two Host fields", GATE, "if lower in seen and lower in SINGLETONS:", "if lower in seen and lower in SINGLETONS - {b'host'}:", f"{UNIT}/test_gate.py"),
+    mutant("control characters in values", GATE, "if len(section.translate(None, CONTROLS)) != len(section):", "if False:", f"{UNIT}/test_gate.py"),
+    # targets: one meaning
+    mutant("no check of dot segments", ROUTING, "    refuse_dot_segments(path)\n    first, slash", "    first, slash", f"{UNIT}/test_routing.py"),
+    mutant("dot segments are not decoded", ROUTING, "_DECODINGS = 2", "_DECODINGS = 0", f"{UNIT}/test_routing.py"),
+    mutant("prefix match without a segment's end", ROUTING, 'return path == prefix or path.startswith(prefix + b"/")', "return path.startswith(prefix)", f"{UNIT}/test_routing.py"),
+    mutant("service names in any case", ROUTING, '.decode("ascii").partition("@")\n    if not at', '.decode("ascii").lower().partition("@")\n    if not at', f"{UNIT}/test_routing.py"),
+    # what leaves towards the service
+    mutant("Host of the caller", REWRITE, "target, injection.start, *_kept", 'target, b" HTTP/1.1\\r\\nHost: %b\\r\\n" % head.host, *_kept', f"{UNIT}/test_rewrite.py"),
+    mutant("the caller's Authorization stays", REWRITE, "lambda name: name not in dropped", 'lambda name: name == b"authorization" or name not in dropped', f"{UNIT}/test_handler_credentials.py"),
+    mutant("fields named in Connection stay", REWRITE, "passes, named = injection.passes, head.connection_names", "passes, named = injection.passes, frozenset()", f"{UNIT}/test_rewrite.py"),
+    mutant("look-alikes of dropped fields stay", REWRITE, "folded := fold(item[0])", "folded := item[0]", f"{UNIT}/test_rewrite.py"),
+    mutant("underscores everywhere", REWRITE, "if not injection.service.header_underscores:", "if False:", f"{UNIT}/test_rewrite.py"),
+    mutant("the key may leave in odd places", REWRITE, "    if _holds(out, key):\n", "    if False:\n", f"{UNIT}/test_rewrite.py"),
+    mutant("a token with a line end", REWRITE, "        or text.encode().translate(None, _PRINTABLE)\n", "", f"{UNIT}/test_rewrite.py"),
+    # who may
+    mutant("no check of permits", HANDLER, "        check(grant.permits, service, name, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
+    mutant(
+        "permits are checked after the account", HANDLER,
+        "        check(grant.permits, service, name, method, route.path)\n        if credential is None:\n            credential = await self.connectors.obtain(service.type_id, route.connection)\n",
+        "        if credential is None:\n            credential = await self.connectors.obtain(service.type_id, route.connection)\n        check(grant.permits, service, name, method, route.path)\n",
+        f"{UNIT}/test_handler_credentials.py",
+    ),
+    mutant("permits for any method", PERMITS, "            and (permit.methods is None or method in permit.methods)\n", "", f"{UNIT}/test_permits.py"),
+    mutant("permits for any connection", PERMITS, "if (permit.connection is None or permit.connection == connection)", "if True", f"{UNIT}/test_permits.py"),
+    mutant("permits on the raw path alone", PERMITS, 'if b"%" in path and _fits(permits, decode_once(path)) is not verdict:', "if False:", f"{UNIT}/test_permits.py"),
+    mutant("credential paths are open", PERMITS, "    if closed:\n", "    if False:\n", f"{UNIT}/test_permits.py"),
+    mutant("expired keys", KEYS, "            or not record.is_live(now)\n", "", f"{UNIT}/test_forwarding_keys.py"),
+    mutant("keys from any network", KEYS, "            or (record.networks and not _within(record, peer_ip))\n", "", f"{UNIT}/test_forwarding_keys.py"),
+    mutant("two different keys", KEYS, "if len(found) > 1 and any(other != key for other in found):", "if False:", f"{UNIT}/test_forwarding_keys.py"),
+    # what a connection remembers
+    mutant("a revoked key on a kept connection", REPEAT, " or keyring is not self._keyring", "", "tests/properties/test_repeat.py"),
+    mutant("an expired key on a kept connection", REPEAT, " or not grant.record.is_live(now)", "", "tests/properties/test_repeat.py"),
+    mutant("one caller's grant for another's key", REPEAT, "        self._grant = self._tail = self._sent = None\n        return presented", "        return presented", "tests/properties/test_repeat.py"),
+    mutant("an admission outlives its keys", HANDLER, "            and last.keyring is self.keyring\n", "", f"{UNIT}/test_handler_credentials.py"),
+    # answers
+    mutant("an answer with length and coding", FRAMING, "if chunked and length is not None:", "if False:", f"{UNIT}/test_answer_framing.py"),
+    mutant("fields named in an answer's Connection", FRAMING, "if options and not options <= _NOT_NAMES:", "if False:", f"{UNIT}/test_answer_framing.py"),
+    mutant("a cut body is whole", ANSWER, 'self.head is not None and self.head.body == "eof" and', "self.head is not None and", f"{UNIT}/test_answer_reader.py"),
+    mutant("a line end behind an answer", ANSWER, "self.extra = self.extra or self._behind >", "self.extra = self.extra or 100 + self._behind <", f"{UNIT}/test_answer_reader.py"),
+    mutant("trailers without end", ANSWER, "if self._quiet > MAX_HEAD_BYTES:", "if False:", f"{UNIT}/test_answer_reader.py"),
+    mutant("a cut answer ends well", "forwarding/relay.py", "        self._caller.abort()\n", '        self._caller.write(b"0\\r\\n\\r\\n")\n        self._caller.end(linger=False)\n', f"{UNIT}/test_handler_faults.py"),
+    # connections to services
+    mutant("reuse after extra bytes", UPSTREAM, "(reader.extra or self._lost", "(self._lost", f"{UNIT}/test_upstream.py"),
+    mutant("reuse after half an upload", UPSTREAM, " or self.uploading or self._paused_writing)", " or self._paused_writing)", f"{UNIT}/test_upstream.py"),
+    Mutant(
+        "one pool for all names of an address", f"proxy/{POOL}",
+        (
+            ("self._idle.get((origin.scheme, origin.host, origin.port,", "self._idle.get((origin.scheme, '', origin.port,"),
+            ("connection.lane = (origin.scheme, origin.host, origin.port,", "connection.lane = (origin.scheme, '', origin.port,"),
+        ),
+        f"{UNIT}/test_pool.py",
+    ),
+    mutant("a POST is sent again", "forwarding/exchange.py", 'b"PUT", b"DELETE"})', 'b"PUT", b"DELETE", b"POST"})', f"{UNIT}/test_handler_faults.py"),
+    mutant("a body is replayed after a 401", HANDLER, '_UNAUTHORIZED and head.body == "none":', "_UNAUTHORIZED:", f"{UNIT}/test_handler_credentials.py"),
+    mutant("private addresses are dialled", "forwarding/egress.py", "        if not self._lists(address, reason):\n            return reason\n", "        if not self._lists(address, reason):\n            return None\n", f"{UNIT}/test_egress.py"),
+    # the vault
+    Mutant(
+        "sealed without associated data", f"proxy/{SEAL}",
+        (
+            ("encrypt(nonce, plaintext, _associated_data(place, self.key_id))", "encrypt(nonce, plaintext, None)"),
+            ("decrypt(nonce, sealed, _associated_data(place, self.key_id))", "decrypt(nonce, sealed, None)"),
+        ),
+        f"{UNIT}/test_seal.py",
+    ),
+    mutant("one nonce for all", SEAL, "nonce = os.urandom(_NONCE_BYTES)", "nonce = bytes(_NONCE_BYTES)", f"{UNIT}/test_seal.py"),
+    mutant("tokens in the clear", "connectors/rows.py", "sealed[column] = ring.seal(token.reveal().encode(), _token_place(row, column))", "sealed[column] = ring.seal(b'', _token_place(row, column)) + token.reveal().encode()", "tests/store/test_vault.py -k plaintext"),
+    mutant("an edited row leads a token elsewhere", "connectors/rows.py", 'row["service"], row["config"], row["scheme"]]', 'row["service"]]', "tests/store/test_vault.py -k edited"),
+)  # fmt: skip
+
+
+def copy(to: Path) -> Path:
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            skip = shutil.ignore_patterns("__pycache__", "node_modules", ".hypothesis", "*.pyc")
+            shutil.copytree(ROOT / name, to / name, ignore=skip)
+        else:
+            shutil.copy(ROOT / name, to / name)
+    return to
+
+
+def run(folder: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    """Runs tests in the copy, with a path of its own, so that the copy's program is the one that runs."""
+    command = [
+        sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:randomly", "-p", "no:cacheprovider",
+        "--hypothesis-seed=0", *tests.split(" ", 2),
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+
+
+def verdict(folder: Path, one: Mutant) -> str:
+    """killed, or what is wrong."""
+    path = folder / one.file
+    original = path.read_text()
+    text = original
+    for old, new in one.edits:
+        if text.count(old) != 1:
+            return f"STALE: {old.strip()[:60]!r} stands {text.count(old)} times in {one.file}"
+        text = text.replace(old, new)
+    path.write_text(text)
+    try:
+        done = run(folder, one.tests)
+    except subprocess.TimeoutExpired:
+        return "killed"  # it hangs: a timeout kills it in any suite
+    finally:
+        path.write_text(original)
+    if done.returncode == KILLED and " failed" in done.stdout:
+        return "killed"
+    return "SURVIVED" if done.returncode == PASSED else f"BROKEN: {done.stdout[-400:]}{done.stderr[-400:]}"
+
+
+def main(names: list[str]) -> int:
+    """Runs all mutants, or those whose names hold one of ``names``."""
+    chosen = [one for one in MUTANTS if not names or any(name in one.name for name in names)]
+    began, bad = time.monotonic(), 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        folders: Queue[Path] = Queue()
+        for number in range(WORKERS):
+            folders.put(copy(Path(place) / str(number)))
+
+        def work(one: Mutant) -> tuple[Mutant, str]:
+            mine = folders.get()
+            try:
+                return one, verdict(mine, one)
+            finally:
+                folders.put(mine)
+
+        def sound(tests: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+            mine = folders.get()
+            try:
+                return tests, run(mine, tests)
+            finally:
+                folders.put(mine)
+
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+            for tests, done in pool.map(sound, sorted({one.tests for one in chosen})):
+                if done.returncode != PASSED:  # a test that fails anyway proves nothing
+                    print(
+                        f"without any mutant these fail: {tests}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+                    )
+                    return 1
+            for one, said in pool.map(work, chosen):
+                bad += said != "killed"
+                print(f"{said:10} {one.name}  ({one.tests})", flush=True)
+    print(f"{len(chosen) - bad} of {len(chosen)} killed in {time.monotonic() - began:.0f} s")
+    return 1 if bad or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
