@@ -16,6 +16,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.forwarding.caller import CONTINUE, CallerConnection
+from proxy.forwarding.form import refuse_key
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.pool import Pool
@@ -56,7 +57,8 @@ class BodyLimits:
 class Exchange:
     """Sends one request and waits for its head; then relays, or is dropped.
 
-    ``body``: of the request, when it was read already; else it streams from ``payload``.
+    ``body``: of the request, when it was read already; else it streams from ``payload``, and is stopped where
+    ``watch`` (the caller's key) stands in it.
 
     ``await exchange.send(...)``, then exactly one of ``await exchange.relay(...)`` and ``exchange.drop()``.
     """
@@ -72,6 +74,7 @@ class Exchange:
         "_pool",
         "_timeline",
         "_upload",
+        "_watch",
     )
 
     def __init__(
@@ -85,7 +88,9 @@ class Exchange:
         timeline: Timeline,
         clock: Callable[[], float],
         body: bytes | None = None,
+        watch: bytes | None = None,
     ) -> None:
+        self._watch = watch
         self._pool = pool
         self._body = body
         self._head = head
@@ -146,6 +151,7 @@ class Exchange:
         elif payload.is_eof() and payload.exception() is None:
             body = payload.read_nowait(-1) if payload is not EMPTY_PAYLOAD else b""
             self._check_size(len(body))
+            refuse_key(body, self._watch)
             timeline.bytes_in = len(body)
             if head.body == "chunked":
                 body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
@@ -165,6 +171,7 @@ class Exchange:
         loop = asyncio.get_running_loop()
         idle = self._limits.idle_s
         chunked = self._head.body == "chunked"
+        before = b""
         try:
             async with asyncio.timeout(None) as timer:
                 while True:
@@ -174,6 +181,9 @@ class Exchange:
                         break
                     self._timeline.bytes_in += len(piece)
                     self._check_size(self._timeline.bytes_in)
+                    if self._watch is not None:
+                        refuse_key(before + piece, self._watch)
+                        before = piece[-len(self._watch) :]
                     timer.reschedule(None)  # from here it is the service's time, which the pool watches
                     await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 timer.reschedule(None)

@@ -37,18 +37,26 @@ def form_values(body: bytes, names: frozenset[bytes]) -> list[bytes]:
     return [value for name, value in query_pairs(body) if name in names and value]
 
 
-def without_key(body: bytes, names: frozenset[bytes], key: bytes, *, form: bool) -> bytes:
-    """The body without the form fields that hold the key or are places for it; the rest byte for byte.
+def without_key(body: bytes, names: frozenset[bytes], key: bytes) -> bytes:
+    """The form without the fields that hold the key or are places for it; the rest byte for byte.
 
     Raises:
-        BadRequest: the key stands in the body, and it is no form.
+        BadRequest: the key stands somewhere else in it.
     """
-    if form:
-        parts = zip(body.split(b"&"), query_pairs(body), strict=True)
-        body = b"&".join([part for part, (name, value) in parts if name not in names and key not in value])
-    if key in body:
-        raise BadRequest("the proxy key stands in the body, in a place from which it cannot be removed")
+    parts = zip(body.split(b"&"), query_pairs(body), strict=True)
+    body = b"&".join([part for part, (name, value) in parts if name not in names and key not in value])
+    refuse_key(body, key)
     return body
+
+
+def refuse_key(piece: bytes, key: bytes | None) -> None:
+    """Stop a body that holds the key.
+
+    Raises:
+        BadRequest: it does.
+    """
+    if key is not None and key in piece:
+        raise BadRequest("the proxy key stands in the body, in a place from which it cannot be removed")
 
 
 async def hold(head: Head, payload: StreamReader, caller: CallerConnection, most: int) -> bytes:
@@ -85,8 +93,11 @@ async def freed_body(
     *,
     places: tuple[KeyPlace, ...],
     key: bytes,
-) -> tuple[Head, bytes]:
+) -> tuple[Head, bytes | None]:
     """The body of a request to a path with body places, without the key, and the head that frames it.
+
+    Only forms are held, and only up to ``KNOWN_CALLER_BYTES`` where their length is known; the rest is None:
+    it streams, watched for the key.
 
     Args:
         head: as it came.
@@ -99,8 +110,12 @@ async def freed_body(
     Raises:
         BodyTooLarge, RequestTimeout, BadRequest: see :func:`hold` and :func:`without_key`.
     """
-    body = await hold(head, payload, caller, KNOWN_CALLER_BYTES) if held is None else held
-    body = without_key(body, field_names(places), key, form=is_form(head))
+    names = field_names(places)
+    if held is None:
+        if not names or not is_form(head) or head.length > KNOWN_CALLER_BYTES:
+            return head, None
+        held = await hold(head, payload, caller, KNOWN_CALLER_BYTES)
+    body = without_key(held, names, key)
     return head._replace(body="length", length=len(body)), body
 
 

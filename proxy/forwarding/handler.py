@@ -25,7 +25,7 @@ from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
-from proxy.forwarding.permits import check, effective_method
+from proxy.forwarding.permits import check, check_with_any, effective_method
 from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.record import Record, Recorder
@@ -57,6 +57,7 @@ class Admitted(NamedTuple):
     """A request that may be made: whose it is, where it goes, with whose token.
 
     ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
+    ``watched``: it is not held, but must not go on where the key stands in it.
     """
 
     head: Head
@@ -64,6 +65,7 @@ class Admitted(NamedTuple):
     presented: Presented
     credential: Credential
     body: bytes | None = None
+    watched: bool = False
 
 
 class _Admission(NamedTuple):
@@ -198,6 +200,7 @@ class DataPlane:
         credential = self.connectors.ready(service.type_id, route.connection)
         name = route.connection if credential is None else credential.connection
         if name is None and grant.permits.names_connections(service.type_id):
+            check_with_any(grant.permits, service, method, route.path)
             credential = await self.connectors.obtain(service.type_id, None)
             name = credential.connection
         check(grant.permits, service, name, method, route.path)
@@ -207,7 +210,7 @@ class DataPlane:
         if not places:
             return Admitted(head, route, presented, credential), grant
         framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
-        return Admitted(framed, route, presented, credential, body), grant
+        return Admitted(framed, route, presented, credential, body, watched=body is None), grant
 
     def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
         """A key made for one service reaches it without its prefix; a literal service id always wins."""
@@ -235,6 +238,7 @@ class DataPlane:
             timeline=timeline,
             clock=self._clock,
             body=admitted.body,
+            watch=admitted.presented.key if admitted.watched else None,
         )
         try:
             answer = await exchange.send(*self._outgoing(admitted, caller.repeat))
@@ -251,7 +255,7 @@ class DataPlane:
 
     def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Origin, bytes]:
         """Where the request goes, and its head as bytes, with the account's token in it."""
-        head, route, presented, credential, body = admitted
+        head, route, presented, credential, body, _ = admitted
         injection = self._injection(route, credential)
         if body is not None:
             return injection.origin, request_head(head, route, injection, presented)
@@ -289,11 +293,15 @@ class DataPlane:
         """Answer with a problem; the connection goes on only after a request that was read whole."""
         if isinstance(error, InvalidKey):
             delay = self._slowdown.failed(caller.peer, self._clock())
-            if delay:
+            try:
                 await asyncio.sleep(delay)
+            except asyncio.CancelledError:
+                record.outcome, record.status = "caller_left", log.CALLER_LEFT
+                raise
         if head is None or not (payload is EMPTY_PAYLOAD or payload.is_eof()):
             caller.keep = False
         base = self._options.connect_base_url
+        error.service = error.service or record.service
         made = refusal(error, self.catalog, request_id=record.request_id, connect_base_url=base)
         record.error, record.outcome = row(error).code, "refused"
         self._write(made, record, caller, head)

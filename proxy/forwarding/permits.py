@@ -127,6 +127,11 @@ class Decider:
         """True when the verdict can depend on the connection, so that its name must be resolved first."""
         return any(permit.connection is not None for permit in self._of(service))
 
+    def could_allow(self, service: str, method: str, path: bytes) -> bool:
+        """True when the call is allowed with at least one connection."""
+        names = {permit.connection for permit in self._of(service)}
+        return any(self.allows(service, name, method, path) for name in names)
+
     def allows(self, service: str, connection: str | None, method: str, path: bytes) -> bool:
         """The verdict for one call.
 
@@ -204,11 +209,29 @@ def check(decider: Decider, service: Service, connection: str | None, method: st
     Raises:
         CredentialPath: for no key at all. NotPermitted: not for this one. AmbiguousTarget: as in ``allows``.
     """
+    _check_open(service, path)
+    if not decider.allows(service.type_id, connection, method, path):
+        raise NotPermitted(_NO_PERMIT, service=service.type_id)
+
+
+def check_with_any(decider: Decider, service: Service, method: str, path: bytes) -> None:
+    """Refuse what the key must not call whichever connection it were: before one is looked for.
+
+    Raises:
+        CredentialPath, NotPermitted, AmbiguousTarget: as :func:`check`.
+    """
+    _check_open(service, path)
+    if not decider.could_allow(service.type_id, method, path):
+        raise NotPermitted(_NO_PERMIT, service=service.type_id)
+
+
+_NO_PERMIT = "the key has no permit for this call"
+
+
+def _check_open(service: Service, path: bytes) -> None:
     closed = _closed(service)[path]
     if closed:
         raise CredentialPath(closed, service=service.type_id)
-    if not decider.allows(service.type_id, connection, method, path):
-        raise NotPermitted("the key has no permit for this call", service=service.type_id)
 
 
 def effective_method(head: Head, query: bytes | None, service: Service) -> str:

@@ -75,9 +75,12 @@ class Pool:
         if dials is None:
             return None
         for dial in dials:
-            lane = self._idle.get((origin.scheme, origin.host, origin.port, dial.ip, dial.port))
-            while lane:
-                connection, _ = lane.popitem()
+            lane = (origin.scheme, origin.host, origin.port, dial.ip, dial.port)
+            idle = self._idle.get(lane)
+            while idle:
+                connection, _ = idle.popitem()
+                if not idle:
+                    del self._idle[lane]
                 if connection.usable:
                     self.counters.reused += 1
                     return connection
@@ -158,8 +161,8 @@ class Pool:
     def _forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)
         idle = None if connection.lane is None else self._idle.get(connection.lane)
-        if idle is not None and connection.lane is not None:
-            idle.pop(connection, None)
+        if idle is not None and connection in idle and connection.lane is not None:
+            del idle[connection]
             if not idle:
                 del self._idle[connection.lane]
 

@@ -41,6 +41,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_at_work",
+        "_ended",
         "_lost",
         "_on_lost",
         "_paused_reading",
@@ -68,7 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
         self._sink: Sink | None = None
-        self._at_work = self._lost = self._paused_writing = self._paused_reading = False
+        self._at_work = self._lost = self._ended = self._paused_writing = self._paused_reading = False
         self.answered = self.uploading = False
         self.lane: LaneKey | None = None
         self.address = ""
@@ -79,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Open, idle and without surprises: another request may be sent."""
-        return not self._lost and not self._at_work and self._transport is not None
+        return not self._lost and not self._ended and not self._at_work and self._transport is not None
 
     @property
     def waiting(self) -> bool:
@@ -102,7 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
         Raises:
             UpstreamUnreachable: the connection has closed; nothing was sent.
         """
-        if self._lost or self._at_work or self._transport is None:
+        if not self.usable or self._transport is None:
             raise UpstreamUnreachable("the connection to the service closed before the request was sent")
         self._reader.begin(method)
         self._at_work = True
@@ -189,7 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
             reader.complete
             and head is not None
             and head.reusable
-            and not (reader.extra or self._lost or self.uploading or self._paused_writing)
+            and not (reader.extra or self._lost or self._ended or self.uploading or self._paused_writing)
         )
         reader.finish()
         self._at_work = False
@@ -246,6 +247,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """An orderly end: FIN, under TLS a close_notify. A TLS stream cut without one ends no body."""
+        self._ended = True
         self._reader.feed_eof()
         if self._at_work and self._reader.complete and self._sink is not None:
             sink, self._sink = self._sink, None

@@ -1,0 +1,102 @@
+"""Keys in request bodies, over real sockets: taken from declared fields, taken out of them, stopped elsewhere."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from support.lab import HOST, Lab
+from support.proxy import TOKEN, service_file
+
+FORM = b"application/x-www-form-urlencoded"
+PLACES = """
+[[key_places]]
+in = "form"
+name = "token"
+paths = ["/api/*"]
+
+[[key_places]]
+in = "soap"
+name = "sessionId"
+paths = ["/soap/**"]
+"""
+
+
+@pytest.fixture(scope="module")
+def forms(runner, authority, tmp_path_factory) -> Iterator[Lab]:
+    """A proxy with a service that declares a form field and a SOAP element as key places."""
+    services = {"forms": service_file(f"https://{HOST}") + PLACES}
+    lab = Lab(authority, tmp_path_factory.mktemp("forms"), services=services)
+    runner.run(lab.start())
+    with lab.proxy:
+        yield lab
+    runner.run(lab.stop())
+
+
+def post(path: str, body: bytes, *fields: bytes, media: bytes = FORM) -> bytes:
+    head = [b"POST %b HTTP/1.1" % path.encode(), b"Host: a", b"Content-Type: " + media, *fields]
+    head.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def bearer(lab: Lab) -> bytes:
+    return b"Authorization: Bearer " + lab.proxy.key.encode()
+
+
+async def answered(lab: Lab, data: bytes) -> int:
+    await lab.fresh()
+    async with lab.calling() as caller:
+        await caller.send(data)
+        return (await caller.answer()).status
+
+
+def upstream_bytes(lab: Lab) -> bytes:
+    return b"".join(bytes(peer.received) for peer in lab.upstream.peers)
+
+
+async def test_a_key_in_the_declared_field_counts_and_goes(forms: Lab) -> None:
+    """A form field is a key place where the file says so; the service gets the form without it, and the token."""
+    key = forms.proxy.key.encode()
+    assert await answered(forms, post("/forms/api/x", b"a=1&token=" + key + b"&b=2")) == 200
+    sent = upstream_bytes(forms)
+    assert key not in sent
+    assert sent.endswith(b"Content-Length: 7\r\n\r\na=1&b=2")
+    assert TOKEN.encode() in sent
+
+
+async def test_a_key_in_header_and_form_is_taken_out_of_both(forms: Lab) -> None:
+    """The same key twice is one key, and none of it goes on."""
+    key = forms.proxy.key.encode()
+    assert await answered(forms, post("/forms/api/x", b"token=" + key, bearer(forms))) == 200
+    assert key not in upstream_bytes(forms)
+
+
+@pytest.mark.parametrize("path", ["/forms/other/x", "/test/api/x"])
+async def test_undeclared_places_are_no_key_places(forms: Lab, path: str) -> None:
+    """Elsewhere a form without a key in the head is a request without a key."""
+    assert await answered(forms, post(path, b"token=" + forms.proxy.key.encode())) == 401
+    assert upstream_bytes(forms) == b""
+
+
+async def test_another_body_streams_and_is_stopped_at_the_key(forms: Lab) -> None:
+    """A body that is no form passes untouched and unbounded, but not with the key in it, however it is cut."""
+    body = b"x" * 3_000_000
+    assert await answered(forms, post("/forms/api/x", body, bearer(forms), media=b"text/plain")) == 200
+    assert upstream_bytes(forms).endswith(body)
+    key = forms.proxy.key.encode()
+    data = post("/forms/soap/x", b"<s>" + key + b"</s>", bearer(forms), media=b"text/xml")
+    assert await answered(forms, data) == 400
+    assert key not in upstream_bytes(forms)
+    await forms.fresh()
+    async with forms.calling() as caller:
+        at = data.rindex(key) + 20
+        await caller.send(data[:at])
+        await asyncio.wait_for(forms.upstream.arrival.wait(), 5)
+        await caller.send(data[at:])
+        assert (await caller.answer()).status == 400
+    assert key not in upstream_bytes(forms)
+
+
+async def test_a_form_with_a_key_only_in_the_body_is_bounded(forms: Lab) -> None:
+    """What a stranger may make us hold has a limit."""
+    body = b"a=" + b"x" * 70_000 + b"&token=" + forms.proxy.key.encode()
+    assert await answered(forms, post("/forms/api/x", body)) == 413
