@@ -93,6 +93,7 @@ class Server:
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0
         self._running: app.App | None = None
+        self._announced: Path | None = None
 
     async def run(self) -> int:
         """Serve until a signal; the exit status.
@@ -113,6 +114,7 @@ class Server:
             await running.start()
             if folder is not None:
                 stack.callback(withdraw, folder)
+                self._announced = folder
                 announce(folder, running.sockets.addresses())
             self._tell_ready(running, folder)
             settle_runtime()
@@ -183,7 +185,8 @@ class Server:
 
     def _force(self) -> NoReturn:
         """A second signal: nothing is waited for. What is committed is safe, the lock goes with us."""
-        withdraw(self._settings.storage.data_dir)
+        if self._announced is not None:  # another server may own the folder that the settings name
+            withdraw(self._announced)
         sys.stderr.flush()
         os._exit(FORCED)
 

@@ -328,6 +328,36 @@ def test_second_signal_forces(tmp_path: Path) -> None:
             assert server.event("forced_stop")
 
 
+def test_a_forced_stop_leaves_another_servers_mark_alone(tmp_path: Path) -> None:
+    """A server without a folder of its own, stopped twice, does not take away where the folder's owner listens."""
+    with socket.socket() as silent, Serve(tmp_path / "owner") as owner:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(5)
+        key, hashed = declared_key()
+        (tmp_path / "proxy.toml").write_text(sidecar(tmp_path, hashed, upstream_port=silent.getsockname()[1]))
+        guest = Serve(
+            tmp_path / "guest",
+            *("--config", str(tmp_path / "proxy.toml"), *QUICK),
+            data_dir=str(owner.data),
+            extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"},
+        ).launch()
+        try:
+            host, _, port = guest.event("ready")["data"][0].rpartition(":")
+            assert str(owner.pid) in guest.event("data_folder_unused")["reason"]
+            with socket.create_connection((host, int(port)), 5) as waiting:
+                waiting.sendall(
+                    f"GET /side/x HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+                )
+                upstream, _ = silent.accept()
+                with upstream:
+                    until(lambda: _forces(guest), 5, guest)
+            assert guest.event("forced_stop")
+        finally:
+            guest.stop()
+        assert json.loads((owner.data / "server.json").read_text())["pid"] == owner.pid
+
+
 def _forces(server: Serve) -> bool:
     server.signal(signal.SIGTERM)
     return not server.running
