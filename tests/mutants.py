@@ -85,6 +85,7 @@ MUTANTS = (
     mutant("a revoked key on a kept connection", REPEAT, " or keyring is not self._keyring", "", "tests/properties/test_repeat.py"),
     mutant("an expired key on a kept connection", REPEAT, " or not grant.record.is_live(now)", "", "tests/properties/test_repeat.py"),
     mutant("one caller's grant for another's key", REPEAT, "        self._grant = self._tail = self._sent = None\n        return presented", "        return presented", "tests/properties/test_repeat.py"),
+    mutant("a key in a body leaves its grant behind", REPEAT, "        if presented is not self._presented:  # found elsewhere (in a body): nothing of it is kept\n            return keyring", "        if False:\n            return keyring", "tests/properties/test_repeat.py"),
     mutant("an admission outlives its keys", HANDLER, "            and last.keyring is self.keyring\n", "", f"{UNIT}/test_handler_credentials.py"),
     # answers
     mutant("an answer with length and coding", FRAMING, "if chunked and length is not None:", "if False:", f"{UNIT}/test_answer_framing.py"),
@@ -99,8 +100,8 @@ MUTANTS = (
     Mutant(
         "one pool for all names of an address", f"proxy/{POOL}",
         (
-            ("self._idle.get((origin.scheme, origin.host, origin.port,", "self._idle.get((origin.scheme, '', origin.port,"),
-            ("connection.lane = (origin.scheme, origin.host, origin.port,", "connection.lane = (origin.scheme, '', origin.port,"),
+            ("            lane = (origin.scheme, origin.host,", "            lane = (origin.scheme, '',"),
+            ("connection.lane = (origin.scheme, origin.host,", "connection.lane = (origin.scheme, '',"),
         ),
         f"{UNIT}/test_pool.py",
     ),
