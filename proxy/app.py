@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import get_args
 
 from aiohttp import web
@@ -185,14 +185,11 @@ class App:
 
     # --- reload -----------------------------------------------------------------------------------------
 
-    def reload(self, settings: Settings) -> tuple[str, ...]:
-        """Take over services, sources and keys of new settings: all or nothing, no connection drops (R160).
-
-        Returns:
-            the sections that have changed and count only after a restart.
+    def prepare(self, settings: Settings) -> "Prepared":
+        """Read everything that :meth:`reload` takes over; for any thread, as commands may run for a while.
 
         Raises:
-            ConfigurationError: with every fault; all stays as it was then.
+            ConfigurationError: with every fault.
         """
         catalog = assembly.catalog_of(settings)
         assembly.check_followed(settings)
@@ -202,19 +199,37 @@ class App:
             raise ConfigurationError(
                 Fault("sources", "a service or key needs the vault now, which only a start opens: restart")
             )
-        connectors = self._connectors_of(settings, catalog)
-        retired, self._connectors = self._connectors, connectors
+        return Prepared(settings, catalog, declared, self._connectors_of(settings, catalog))
+
+    def reload(self, prepared: "Prepared") -> tuple[str, ...]:
+        """Take over services, sources and keys of new settings at once; no connection drops (R160).
+
+        Returns:
+            the sections that have changed and count only after a restart.
+        """
         waiting = tuple(
             one.name
             for one in fields(Settings)
-            if one.name not in _RELOADED and getattr(settings, one.name) != getattr(self.settings, one.name)
+            if one.name not in _RELOADED
+            and getattr(prepared.settings, one.name) != getattr(self.settings, one.name)
         )
-        self.catalog, self._declared = catalog, declared
-        self.metrics.set_services(catalog.services)
-        self.plane.catalog, self.plane.connectors = catalog, connectors
+        retired, self._connectors = self._connectors, prepared.connectors
+        self.catalog, self._declared = prepared.catalog, prepared.declared
+        self.metrics.set_services(prepared.catalog.services)
+        self.plane.catalog, self.plane.connectors = prepared.catalog, prepared.connectors
         self.keys_changed()
         self._go(_retire(retired), "replaced sources")
         return waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What new settings come to; nothing in it is open yet, so it may be dropped."""
+
+    settings: Settings
+    catalog: Catalog
+    declared: Mapping[str, KeyRecord]
+    connectors: Connectors
 
 
 async def _retire(connectors: Connectors) -> None:

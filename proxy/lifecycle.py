@@ -1,15 +1,17 @@
 """A server's life: what it refuses to start with, its signals, its end (R70, R159, R160)."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import uvloop
 
@@ -22,6 +24,7 @@ from proxy.settings import Settings
 
 FORCED = 1
 _ONE_SIGNAL_S = 0.3  # timeout(1) and some supervisors signal both the process and its group
+T = TypeVar("T")
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -65,6 +68,31 @@ def raise_file_limit() -> None:
             log.event("file_limit_not_raised", level="warning", soft=soft, reason=str(error))
 
 
+async def in_daemon(work: Callable[[], T], *, name: str) -> T:
+    """Run ``work`` in a thread for which, unlike those of ``asyncio.to_thread``, no end of the loop waits."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]  # work's own, there having been no error
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        try:
+            outcome: tuple[T | None, BaseException | None] = (work(), None)
+        except Exception as error:  # noqa: BLE001  # it is raised where the work is awaited
+            outcome = (None, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped meanwhile
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done
+
+
 class Server:
     """One run of ``serve``.
 
@@ -94,6 +122,8 @@ class Server:
         self._stop_asked_at = 0.0
         self._running: app.App | None = None
         self._announced: Path | None = None
+        self._reloading: asyncio.Task[None] | None = None
+        self._reload_wanted = False
 
     async def run(self) -> int:
         """Serve until a signal; the exit status.
@@ -109,6 +139,7 @@ class Server:
             catalog = assembly.catalog_of(self._settings)
             folder = self._folder(stack, needed=assembly.needs_vault(self._settings, catalog))
             running = await stack.enter_async_context(app.opened(self._settings, catalog, self._output))
+            stack.push_async_callback(self._end_reload)
             await firstrun.make_first_key(running, folder)
             self._running = running
             await running.start()
@@ -170,7 +201,7 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in _STOP:
             loop.add_signal_handler(number, self._asked_to_stop, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
 
     def _asked_to_stop(self, number: signal.Signals) -> None:
         now = asyncio.get_running_loop().time()
@@ -190,16 +221,32 @@ class Server:
         sys.stderr.flush()
         os._exit(FORCED)
 
-    def _reload(self) -> None:
-        running = self._running
-        if running is None:
+    def _asked_to_reload(self) -> None:
+        if self._running is None:
             return  # still starting: the settings are as new as they can be
-        try:
-            waiting = running.reload(self._load())
-        except (ConfigurationError, StateError) as error:
-            log.event("reload_refused", level="error", reason=str(error))
-            return
-        log.event("reloaded", services=len(running.catalog.services), after_restart=list(waiting))
+        self._reload_wanted = True  # also during a reload, which may have read the files before they changed
+        if self._reloading is None or self._reloading.done():
+            loop = asyncio.get_running_loop()
+            self._reloading = loop.create_task(self._reload(self._running), name="reload")
+
+    async def _reload(self, running: app.App) -> None:
+        while self._reload_wanted:
+            self._reload_wanted = False
+            try:
+                # reading takes files and maybe commands; only the exchange happens on the loop
+                prepared = await in_daemon(lambda: running.prepare(self._load()), name="reload")
+                waiting = running.reload(prepared)
+            except (ConfigurationError, StateError) as error:
+                log.event("reload_refused", level="error", reason=str(error))
+            except Exception as error:  # noqa: BLE001  # a fault of ours must not end the server, nor later reloads
+                log.crash("reload_failed", error)
+            else:
+                log.event("reloaded", services=len(running.catalog.services), after_restart=list(waiting))
+
+    async def _end_reload(self) -> None:
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.gather(self._reloading, return_exceptions=True)
 
     async def _drain(self, running: app.App) -> int:
         clean = await running.drain(self._settings.data.drain_s)

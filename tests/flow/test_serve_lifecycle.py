@@ -400,6 +400,66 @@ def test_reload_is_all_or_nothing_and_drops_nobody(tmp_path: Path) -> None:
             assert ask(key) == 401
 
 
+def slow_key(folder: Path, key: str) -> str:
+    """A key's ``hash`` from a command that notes each start in ``runs`` and ends once ``go`` is there."""
+    (folder / "key.sh").write_text(
+        f"#!/bin/sh\necho run >> {folder}/runs\n"
+        f"while [ ! -e {folder}/go ]; do sleep 0.02; done\ncat {folder}/key.txt\n"
+    )
+    (folder / "key.txt").write_text(key)
+    return f'hash = {{ command = ["sh", "{folder}/key.sh"] }}'
+
+
+def runs(folder: Path) -> int:
+    """How often the command of :func:`slow_key` was started."""
+    return len((folder / "runs").read_text().splitlines()) if (folder / "runs").exists() else 0
+
+
+def test_a_slow_reload_holds_up_nobody_and_the_next_one_is_remembered(tmp_path: Path) -> None:
+    """While a key's command runs, calls are answered; signals meanwhile lead to one more reload, not to many (R160)."""
+    with echo_upstream() as port:
+        key, hashed = declared_key()
+        first, second = declared_key()[0], declared_key()[0]
+        settings = tmp_path / "proxy.toml"
+        text = sidecar(tmp_path, hashed, upstream_port=port)
+        settings.write_text(text)
+        with Serve(tmp_path, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}) as server:
+            settings.write_text(f'{text}[keys.slow]\n{slow_key(tmp_path, first)}\nallow = ["side"]\n')
+            server.signal(signal.SIGHUP)
+            until(lambda: runs(tmp_path) == 1, 5, server)
+            assert get(server.address, "/side/x", key, timeout=1)[0] == 200
+            for _ in range(3):
+                server.signal(signal.SIGHUP)
+                assert get(server.address, "/side/x", key, timeout=1)[0] == 200
+            assert runs(tmp_path) == 1
+            (tmp_path / "go").touch()
+            until(lambda: len([one for one in server.events() if one["event"] == "reloaded"]) == 2, 5, server)
+            assert runs(tmp_path) == 2
+            assert get(server.address, "/side/x", first)[0] == 200
+            (tmp_path / "key.txt").write_text(second)
+            server.signal(signal.SIGHUP)
+            until(lambda: get(server.address, "/side/x", second)[0] == 200, 5, server)
+            assert get(server.address, "/side/x", first)[0] == 401
+
+
+def test_stopping_does_not_wait_for_a_reload(tmp_path: Path) -> None:
+    """A server that is asked to stop while a reload waits for a command ends at once, with status 0 (R70)."""
+    key, hashed = declared_key()
+    settings = tmp_path / "proxy.toml"
+    text = sidecar(tmp_path, hashed, upstream_port=9)
+    settings.write_text(text)
+    with Serve(tmp_path, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}) as server:
+        settings.write_text(f'{text}[keys.slow]\n{slow_key(tmp_path, key)}\nallow = ["side"]\n')
+        server.signal(signal.SIGHUP)
+        until(lambda: runs(tmp_path) == 1, 5, server)
+        server.signal(signal.SIGTERM)
+        try:
+            assert server.wait(5) == 0
+            assert "Traceback" not in server.log
+        finally:
+            (tmp_path / "go").touch()  # ends the command too
+
+
 # --- a sidecar ------------------------------------------------------------------------------------------
 
 
