@@ -40,6 +40,16 @@ class DataServer(Server):
         """The protocol of a new connection."""
         return CallerConnection(self, loop=asyncio.get_running_loop(), limits=self.limits)
 
+    def for_service(self, service: str) -> Callable[[], CallerConnection]:
+        """What makes the connections of a listener that is for one service only."""
+
+        def make() -> CallerConnection:
+            connection = self()
+            connection.listener = service
+            return connection
+
+        return make
+
     @property
     def callers(self) -> int:
         """Open connections."""
@@ -55,6 +65,7 @@ class DataServer(Server):
         self.refuse(
             Overloaded("the proxy has as many connections as it may have", retry_after=1.0), connection
         )
+        connection.end(linger=False)  # each one that lingered would be held beyond the limit, without bound
 
     def start(self) -> None:
         """Begin to enforce timers; needs a running loop."""

@@ -10,6 +10,7 @@ from support.plane import KEY, OTHER_KEY, code, credential, scene
 from support.upstream import Gone, Peer, answer
 
 from proxy.forwarding import slowdown
+from proxy.forwarding.caller import LINGER_S
 from proxy.forwarding.handler import DataPlaneOptions
 from proxy.forwarding.limits import ServerLimits
 from proxy.forwarding.places import Place
@@ -127,6 +128,24 @@ async def test_connections_over_the_limit() -> None:
             got = await second.answer()
             assert (got.status, code(got)) == (503, "overloaded")
             assert (await second.ending()).closed
+        assert (await on.ask(first)).status == 200
+
+
+@pytest.mark.parametrize("speaks", [False, True])
+async def test_callers_over_the_limit_are_not_kept(*, speaks: bool) -> None:
+    """Each one gets its 503, also if it sends a request at once, and its place is free without a wait (R64)."""
+    async with scene(limits=ServerLimits(connections=1)) as on, on.calling() as first:
+        assert (await on.ask(first)).status == 200
+        began = asyncio.get_running_loop().time()
+        for _ in range(50):
+            async with on.calling() as late:
+                if speaks:
+                    await late.send(raw.request("GET", "/svc/x", key=KEY))
+                assert (await late.answer()).status == 503
+                async with asyncio.timeout(1):  # the far end, although this one stays open
+                    while on.server.callers > 1:  # noqa: ASYNC110  # the table of connections tells nobody
+                        await asyncio.sleep(0)
+        assert asyncio.get_running_loop().time() - began < LINGER_S
         assert (await on.ask(first)).status == 200
 
 
