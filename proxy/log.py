@@ -22,6 +22,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from proxy.keys import PREFIX
+
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 Outcome = Literal["answered", "refused", "failed", "caller_left", "cut"]
@@ -33,7 +35,11 @@ _ACCESS_FLOOR = {"debug": 0, "info": 0, "warning": _SERVER_ERRORS, "error": _NEV
 _PATH_LIMIT = 2048
 _METHOD_LIMIT = 32
 _WHERE_KNOWN = ("key_id", "service", "connection", "error", "upstream", "caller")
-_KEY = re.compile(r"(?i)cpk(_|%5f)([0-9A-Za-z]{0,8})[0-9A-Za-z_%]*")
+_KEY = re.compile(
+    "(?i)"
+    + "".join(f"(?:{char}|%(?:25)*{ord(char.upper()):x}|%(?:25)*{ord(char.lower()):x})" for char in PREFIX)
+    + "([0-9a-z]{0,8})[0-9a-z_%]*"
+)  # each character of the prefix plain, percent-encoded, or encoded over again
 _LOGGER_NAME = "connector_proxy"
 _FRAMES = 12
 _BATCH = 500
@@ -80,7 +86,7 @@ def escape(text: str) -> str:
 
 def mask_keys(text: str) -> str:
     """Proxy keys cut down to their public id, also when percent-encoded or incomplete."""
-    return _KEY.sub(r"cpk_\2_[secret]", text) if "cpk" in text.lower() else text
+    return _KEY.sub(r"cpk_\1_[secret]", text) if "%" in text or "cpk" in text.lower() else text
 
 
 @lru_cache(maxsize=8)

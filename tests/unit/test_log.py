@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -158,7 +159,18 @@ def test_escaped_text_is_printable_and_plain_text_is_left_alone(text: str):
         assert escape(text) == text
 
 
-@pytest.mark.parametrize("spell", [str, lambda key: key.replace("_", "%5F"), str.upper, lambda key: key[:-9]])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        lambda key: key.replace("_", "%5F"),
+        str.upper,
+        lambda key: key[:-9],
+        lambda key: "%63" + key[1:],
+        lambda key: "C%70%4b%5f" + key[4:],
+        lambda key: "%2563%252570k_" + key[4:],
+    ],
+)
 def test_a_key_in_a_path_is_cut_down_to_its_id(spell):
     """R143: a caller that puts its key into the path does not find it in the log, however it spells it."""
     key_id, key = keys.generate()
@@ -168,6 +180,26 @@ def test_a_key_in_a_path_is_cut_down_to_its_id(spell):
     assert key_id.lower() in shown.lower()
     assert shown.startswith("/slack/")
     assert shown.endswith("/x")
+
+
+@given(st.lists(st.booleans(), min_size=64, max_size=64), st.integers(0, 3))
+def test_no_encoding_of_a_key_gets_its_secret_into_the_log(encoded: list[bool], depth: int):
+    """R143: whichever characters are percent-encoded, however often, decoding what is shown gives no secret back."""
+    key = keys.generate()[1].reveal()
+    spelt = "".join(
+        f"%{'25' * depth}{ord(char):02x}" if code else char for char, code in zip(key, encoded, strict=False)
+    )
+    shown = mask_keys(f"/slack/{spelt}/x")
+    for _ in range(depth + 1):
+        shown = unquote(shown)
+    assert key[13:20] not in shown
+    assert "[secret]" in shown
+
+
+@pytest.mark.parametrize("text", ["/a%20b/c", "/100%", "/%63/%70k", "/cp%6", "/kcp_"])
+def test_paths_without_a_key_are_left_alone(text: str):
+    """R155: percent-encoded text that holds no key is logged as it came."""
+    assert mask_keys(text) == text
 
 
 def test_long_texts_of_callers_are_cut():
