@@ -95,7 +95,7 @@ class LiveStore:
             )
         try:
             await self._load()
-        except StoreError:
+        except (StoreError, StateError):
             return  # committed all the same; ``watch`` comes back to it
 
     async def _erase(self) -> None:
