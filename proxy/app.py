@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import get_args
@@ -37,7 +37,8 @@ _RELOADED = frozenset({"services", "sources", "keys", "base44", "registrations"}
 class App:
     """Everything that serves; made by :func:`opened`.
 
-    ``vault`` is None where no service and no key needs one. ``plane`` is the data plane.
+    ``vault`` is None where no service and no key needs one. ``plane`` is the data plane. ``on_taken`` is told
+    the number of each change of the vault that callers meet from now on.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class App:
         sockets: listeners.Sockets,
         vault: Vault | None,
         events: log.EventWriter,
+        on_taken: Callable[[int], None],
     ) -> None:
         self.settings = settings
         self.catalog = catalog
@@ -87,8 +89,9 @@ class App:
         self._tasks: set[asyncio.Task[None]] = set()
         self._follower = None
         if vault is not None:
-            self._follower = VaultFollower(vault, on_change=self.keys_changed, take_uses=self._vault_uses)
-        self.keys_changed()
+            self._follower = VaultFollower(vault, on_change=self._vault_changed, take_uses=self._vault_uses)
+        self._on_taken = on_taken
+        self._vault_changed()
         self._count_things(events)
 
     def _connectors_of(self, settings: Settings, catalog: Catalog) -> Connectors:
@@ -128,6 +131,8 @@ class App:
             await web.SockSite(self.control, one).start()
         for one in self.sockets.data:
             self._loops.append(await listeners.serve(self.server, one, None))
+        for service, one in self.sockets.own:
+            self._loops.append(await listeners.serve(self.server.for_service(service), one, None))
         for one in self.sockets.tls:
             self._loops.append(await listeners.serve(self.server, one, self._tls))
         if self._follower is not None:
@@ -179,6 +184,11 @@ class App:
         self.plane.keyring = KeyRing({**stored, **self._declared})
         for fault in self.plane.keyring.faults:
             log.event("permit_ignored", level="warning", place=fault.place, reason=fault.message)
+
+    def _vault_changed(self) -> None:
+        self.keys_changed()
+        if self.vault is not None:
+            self._on_taken(self.vault.snapshot.sequence)
 
     def _vault_uses(self) -> Mapping[str, float]:
         return {key: when for key, when in key_uses(self.plane).items() if key not in self._declared}
@@ -251,6 +261,8 @@ def _options(settings: Settings) -> DataPlaneOptions:
         body_bytes=limits.body_bytes,
         body_idle_s=settings.timeouts.body_idle,
         upstream_per_service=limits.upstream_per_service,
+        host_suffixes=tuple(suffix.lower().strip(".") for suffix in settings.data.host_suffixes),
+        fallback=settings.data.fallback,
     )
 
 
@@ -268,7 +280,9 @@ def _server_limits(settings: Settings) -> ServerLimits:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, catalog: Catalog, output: log.Output) -> AsyncIterator[App]:
+async def opened(
+    settings: Settings, catalog: Catalog, output: log.Output, on_taken: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[App]:
     """The app on bound sockets, not yet accepting; everything is let go at the end.
 
     Raises:
@@ -287,6 +301,6 @@ async def opened(settings: Settings, catalog: Catalog, output: log.Output) -> As
             for notice in vault.notices:
                 log.event("vault_notice", level="warning", notice=notice)
         events = stack.enter_context(log.EventWriter(output))
-        app = App(settings, catalog, sockets, vault, events)
+        app = App(settings, catalog, sockets, vault, events, on_taken)
         stack.push_async_callback(app.close)
         yield app

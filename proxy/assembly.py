@@ -77,9 +77,6 @@ def check_followed(settings: Settings) -> None:
         ConfigurationError: one fault each.
     """
     given = {
-        "listeners": bool(settings.listeners),
-        "data.host_suffixes": bool(settings.data.host_suffixes),
-        "data.fallback": settings.data.fallback,
         "egress.proxy": settings.egress.proxy is not None,
         "storage.database_url": settings.storage.database_url is not None,
     }

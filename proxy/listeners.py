@@ -184,16 +184,17 @@ def dials(sockets: Iterable[socket.socket]) -> tuple[Dial, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What is listened on, bound before anything else."""
+    """What is listened on, bound before anything else; ``own``: for one service each."""
 
     data: tuple[socket.socket, ...]
     tls: tuple[socket.socket, ...]
     control: tuple[socket.socket, ...]
+    own: tuple[tuple[str, socket.socket], ...] = ()
 
     @property
     def all(self) -> tuple[socket.socket, ...]:
         """Every socket."""
-        return (*self.data, *self.tls, *self.control)
+        return (*self.data, *self.tls, *self.control, *(one for _, one in self.own))
 
     def addresses(self) -> Mapping[str, list[str]]:
         """Bound addresses, as ``server.json`` has them."""
@@ -201,6 +202,7 @@ class Sockets:
             "data": texts(self.data),
             "tls": texts(self.tls),
             "control": texts(self.control),
+            "listeners": [f"{service}={text}" for service, one in self.own for text in texts((one,))],
         }
 
 
@@ -222,6 +224,11 @@ def bound(settings: Settings) -> Iterator[Sockets]:
             take(settings.data.listen, DATA),
             take(settings.data.tls.listen, DATA_TLS),
             take(settings.control.listen, CONTROL),
+            tuple(
+                (service, one)
+                for service, listen in settings.listeners.items()
+                for one in take((listen,), Place(f"the listener of {service}", f"listeners.{service}"))
+            ),
         )
 
 

@@ -45,7 +45,8 @@ class CallerConnection(RequestHandler):
     """One caller's connection: requests are answered in order, one at a time (R17).
 
     ``keep`` is set by the handler for each request: whether the connection may carry another one.
-    ``source`` is the upstream connection whose body is being written to this caller. ``repeat``: see there.
+    ``listener``: the service that the listener is for, if it is for one only. ``source`` is the upstream
+    connection whose body is being written to this caller. ``repeat``: see there.
     """
 
     __slots__ = (
@@ -60,7 +61,7 @@ class CallerConnection(RequestHandler):
         "_unsent",
         "_unsent_since",
         "keep",
-        "local",
+        "listener",
         "peer",
         "repeat",
         "server",
@@ -93,8 +94,8 @@ class CallerConnection(RequestHandler):
         self.keep = True
         self.source: UpstreamConnection | None = None
         self.repeat = Repeat()
+        self.listener: str | None = None
         self.peer = ""
-        self.local = ""
         self.tls = False
 
     # --- life of the connection ----------------------------------------------------------------------

@@ -18,6 +18,7 @@ from proxy.catalog.model import Catalog, Service
 from proxy.catalog.origin import Origin
 from proxy.connectors.model import Credential
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
+from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import BodyLimits, Exchange, Timeline
 from proxy.forwarding.form import freed_body, key_in_form
@@ -180,8 +181,14 @@ class DataPlane:
     async def _judge(
         self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record, now: float
     ) -> tuple[Admitted, Grant]:
-        target = parse_target(head.target)
-        service = self.catalog.services.get(target.service)
+        target, service = by_arrival(
+            parse_target(head.target),
+            head.target,
+            self.catalog.services,
+            listener=caller.listener,
+            host=head.host,
+            suffixes=self._options.host_suffixes,
+        )
         body: bytes | None = None
         try:
             presented = caller.repeat.presented(head, service, target.query)
@@ -213,8 +220,11 @@ class DataPlane:
         return Admitted(framed, route, presented, credential, body, watched=body is None), grant
 
     def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
-        """A key made for one service reaches it without its prefix; a literal service id always wins."""
+        """A key made for one service reaches it without its prefix; a path of one service only may, too."""
         root = grant.record.root
+        if root is None and self._options.fallback:
+            root = by_path(head.target)
+            root = root if root is not None and grant.permits.reaches(root) else None
         service = None if root is None else self.catalog.services.get(root)
         if service is None:
             raise UnknownService("there is no service of that name; the first path segment names the service")

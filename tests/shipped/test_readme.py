@@ -126,9 +126,6 @@ def test_settings_that_are_refused_are_said_to_be(tmp_path: Path) -> None:
     assert told is not None
     names = re.findall(r"`([a-z_.]+)`", told.group(1))
     values = {
-        "listeners": '[listeners]\nslack = "127.0.0.1:1"',
-        "data.host_suffixes": '[data]\nhost_suffixes = ["a.example"]',
-        "data.fallback": "[data]\nfallback = true",
         "egress.proxy": '[egress]\nproxy = "http://proxy.example:3128"',
         "storage.database_url": '[storage]\ndatabase_url = { env = "URL" }',
     }
