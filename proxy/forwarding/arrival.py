@@ -1,8 +1,8 @@
 """Requests whose path names no service: the listener, the host name, the key or the path itself may.
 
 A literal service id as the first segment always wins. Then the listener's service, then
-``{service}.{suffix}`` as Host, then the root of the key. Last, if the operator switched it on, paths that only
-one service has, and only for services that the key permits.
+``{service}.{suffix}`` as Host, then the root of the key. Last, if the operator switched it on, paths that
+only one service has, and only for services that the key permits.
 """
 
 import re
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from proxy.catalog.model import Service
 from proxy.forwarding.routing import Target, rooted_target
 
-# Roots that no two services share, of SDKs that drop their base URL's path. Not ``/api/`` nor ``/v1.0/``: five
-# services have the one, four the other.
+# Roots that no two services share, of SDKs that drop their base URL's path. Not ``/api/`` nor ``/v1.0/``:
+# five services have the one, four the other.
 FALLBACK: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern), service)
     for pattern, service in (
