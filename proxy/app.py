@@ -48,6 +48,7 @@ class App:
         sockets: listeners.Sockets,
         vault: Vault | None,
         events: log.EventWriter,
+        *,
         on_taken: Callable[[int], None],
     ) -> None:
         self.settings = settings
@@ -301,6 +302,6 @@ async def opened(
             for notice in vault.notices:
                 log.event("vault_notice", level="warning", notice=notice)
         events = stack.enter_context(log.EventWriter(output))
-        app = App(settings, catalog, sockets, vault, events, on_taken)
+        app = App(settings, catalog, sockets, vault, events, on_taken=on_taken)
         stack.push_async_callback(app.close)
         yield app

@@ -18,7 +18,7 @@ from proxy.errors import StateError
 LOCK_NAME = "serve.lock"
 READY_NAME = "server.json"
 FIRST_RUN_NAME = "first-run"
-_PID_BYTES = 32
+_MARK_BYTES = 64
 
 
 class InstanceLock:
@@ -29,6 +29,7 @@ class InstanceLock:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / LOCK_NAME
         self._handle: int | None = None
 
@@ -43,9 +44,9 @@ class InstanceLock:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:
-            owner = os.pread(handle, _PID_BYTES, 0).decode("ascii", "replace").strip()
+            owner, _ = _mark(os.pread(handle, _MARK_BYTES, 0))
             os.close(handle)
             raise StateError(
                 f"the data folder {self._path.parent} is in use by the server with pid {owner or 'unknown'}: "
@@ -63,6 +64,34 @@ class InstanceLock:
         handle, self._handle = self._handle, None
         if handle is not None:
             os.close(handle)
+
+    def took(self, sequence: int) -> None:
+        """Note in the file that the server has taken in the vault's changes up to this one."""
+        if self._handle is not None:
+            with contextlib.suppress(OSError):  # a full disk costs only that a command waits in vain
+                # one write of one length, so that no reader sees a half
+                os.pwrite(self._handle, f"{os.getpid()}\n{sequence:020d}\n".encode(), 0)
+
+
+def _mark(raw: bytes) -> tuple[int | None, int | None]:
+    """Pid and sequence that a lock file holds, as far as it does."""
+    numbers = [int(word) for word in raw.split() if word.isdigit()]
+    return (*numbers, None, None)[:2]  # type: ignore[return-value]  # two of those, whatever there was
+
+
+def taken(folder: Path) -> int | None:
+    """The last change of the vault that the server of this data folder has taken in.
+
+    None when none is running, or it has no vault.
+    """
+    told = running(folder)
+    if told is None:
+        return None
+    try:
+        pid, sequence = _mark((folder / LOCK_NAME).read_bytes()[:_MARK_BYTES])
+    except OSError:
+        return None
+    return sequence if pid == told["pid"] else None
 
 
 def write_private(path: Path, text: str) -> None:

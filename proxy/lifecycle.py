@@ -93,6 +93,10 @@ async def in_daemon(work: Callable[[], T], *, name: str) -> T:
     return await done
 
 
+def _ignore(_: int) -> None:
+    """Nobody asks what was taken from a vault where there is none."""
+
+
 class Server:
     """One run of ``serve``.
 
@@ -137,8 +141,11 @@ class Server:
         raise_file_limit()
         async with AsyncExitStack() as stack:
             catalog = assembly.catalog_of(self._settings)
-            folder = self._folder(stack, needed=assembly.needs_vault(self._settings, catalog))
-            running = await stack.enter_async_context(app.opened(self._settings, catalog, self._output))
+            lock = self._locked(stack, needed=assembly.needs_vault(self._settings, catalog))
+            folder = None if lock is None else lock.folder
+            running = await stack.enter_async_context(
+                app.opened(self._settings, catalog, self._output, _ignore if lock is None else lock.took)
+            )
             stack.push_async_callback(self._end_reload)
             await firstrun.make_first_key(running, folder)
             self._running = running
@@ -157,21 +164,20 @@ class Server:
         """Begin to end, as SIGTERM does."""
         self._stop.set()
 
-    def _folder(self, stack: AsyncExitStack, *, needed: bool) -> Path | None:
-        """The data folder, made and locked; None where nothing has to be kept."""
+    def _locked(self, stack: AsyncExitStack, *, needed: bool) -> InstanceLock | None:
+        """The data folder's lock, the folder being made; None where nothing has to be kept."""
         folder = self._settings.storage.data_dir
         if not needed and not self._folder_given:
             return None
         try:
             for notice in prepare_folder(folder):
                 log.event("data_folder_notice", level="warning", notice=notice)
-            stack.enter_context(InstanceLock(folder))
+            return stack.enter_context(InstanceLock(folder))
         except StateError as error:
             if needed:
                 raise
             log.event("data_folder_unused", reason=str(error))
             return None
-        return folder
 
     def _tell_ready(self, running: app.App, folder: Path | None) -> None:
         egress, bound = self._settings.egress, running.sockets.addresses()

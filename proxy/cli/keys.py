@@ -59,7 +59,7 @@ def create(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and show it once. A running server takes it within a second."""
+    """Make a key and show it once. A running server has taken it when this ends."""
     settings = settings_of(config, data_dir)
     asked = KeyRequest(name, allow, _kind(kind), root, network or (), expires)
 
@@ -169,7 +169,7 @@ def revoke(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a key out of force for good. A running server refuses it within a second."""
+    """Put a key out of force for good. A running server refuses it when this ends."""
     if key.startswith(keys.PREFIX):
         raise ConfigurationError(
             Fault("KEY", "is a key's id or name; the key itself does not belong on a command line")

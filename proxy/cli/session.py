@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 import uvloop
 
-from proxy import assembly, log
+from proxy import assembly, instance, log
 from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
@@ -19,6 +19,7 @@ from proxy.settings import Settings, environment, load_settings
 
 FAILED, CONFIGURATION = 1, 3
 _INTERRUPTED = 130
+_TAKEN_S, _TAKEN_POLL_S = 1.0, 0.01
 ACTOR = "command line"
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ def settings_of(
 def with_vault(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]]) -> T:
     """Run ``work`` on the data folder's vault, which is made if there is none.
 
+    What it changed holds for callers when this returns: a running server has taken it in.
+
     Raises:
         SetupError: folder, vault, master key or catalog do not allow it.
     """
@@ -62,11 +65,26 @@ def with_vault(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]
         try:
             for notice in vault.notices:
                 output.note(notice)
-            return await work(vault, catalog)
+            before = vault.snapshot.sequence
+            done = await work(vault, catalog)
+            if vault.snapshot.sequence != before:
+                await _until_taken(settings.storage.data_dir, vault.snapshot.sequence)
+            return done
         finally:
             await vault.close()
 
     return run_loop(go())
+
+
+async def _until_taken(folder: Path, sequence: int) -> None:
+    """Wait for the server of this data folder, if one runs, to take in a change of its vault."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _TAKEN_S
+    while (taken := instance.taken(folder)) is not None and taken < sequence:
+        if loop.time() > deadline:
+            output.note(f"The server that is running has not taken this in within {_TAKEN_S:g} s.")
+            return
+        await asyncio.sleep(_TAKEN_POLL_S)
 
 
 def vault_if_any(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]]) -> T | None:

@@ -1,12 +1,13 @@
 """What the command line changes counts in a running server within a second (R89)."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import command
+from support.commands import Inside, command
 from support.serving import Serve, get
 
 LIMIT = 1.0
@@ -59,6 +60,49 @@ def test_a_new_key_counts_within_a_second_and_a_revoked_one_no_more(operator: Op
     assert operator.within(424, "/acme/x", key) < LIMIT
     operator("keys", "revoke", "a")
     assert operator.within(401, "/acme/x", key) < LIMIT
+
+
+def test_what_a_command_changed_holds_when_it_ends(
+    operator: Operator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call after a command meets the change, without a wait: key, connection, revocation (R89)."""
+    cli = Inside(operator.server.folder, capsys, monkeypatch)  # without the time that a process takes to end
+    for name in ("a", "b", "c"):
+        key = cli("keys", "create", name, "--allow", "acme").out.strip()
+        assert operator.status("/acme/x", key) == 424
+        assert cli("connect", "acme", "--access-token-stdin", stdin=b"token").code == 0
+        assert operator.status("/acme/x", key) == 502
+        assert cli("connections", "freeze", "acme").code == 0
+        assert operator.status("/acme/x", key) == 424
+        assert cli("keys", "revoke", name).code == 0
+        assert operator.status("/acme/x", key) == 401
+
+
+def test_a_server_that_hangs_holds_a_command_up_for_a_second_only(operator: Operator) -> None:
+    """The change is stored, the command says that nobody has taken it in, and ends with status 0 (R89)."""
+    operator.server.signal(signal.SIGSTOP)
+    try:
+        done = command(
+            *("keys", "create", "a", "--allow", "acme", "--data-dir", str(operator.server.data)),
+            folder=operator.server.folder,
+            timeout=10,
+        )
+    finally:
+        operator.server.signal(signal.SIGCONT)
+    assert done.code == 0
+    assert "has not taken this in" in done.err
+    operator.within(424, "/acme/x", done.out.strip())
+
+
+def test_a_mark_of_a_dead_server_holds_nobody_up(operator: Operator) -> None:
+    """After ``kill -9`` the file that told its address is still there, and commands do not wait for it."""
+    operator.server.kill()
+    assert (operator.server.data / "server.json").exists()
+    done = command(
+        *("keys", "create", "a", "--allow", "acme", "--data-dir", str(operator.server.data)),
+        folder=operator.server.folder,
+    )
+    assert (done.code, "has not taken" in done.err) == (0, False)
 
 
 def test_revoke_all_stops_every_key(operator: Operator) -> None:
