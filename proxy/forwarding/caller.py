@@ -6,6 +6,8 @@ What is used of its ``RequestHandler`` is pinned by ``tests/unit/test_aiohttp_su
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -314,6 +316,10 @@ class CallerConnection(RequestHandler):
         """Cut the connection, so that a truncated answer is seen as truncated (R45)."""
         self._force_close = True
         if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None and sock.family != socket.AF_UNIX:
+                # A FIN would end the body of an HTTP/1.0 answer well; a reset does not.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     def pause_writing(self) -> None:

@@ -114,6 +114,8 @@ class Exchange:
         """
         self._timeline.sent_at = self._clock()
         connection = self._pool.take(origin)
+        if connection is None and await self._pool.resolved_anew(origin):
+            connection = self._pool.take(origin)
         if connection is None:
             connection = await self._pool.connect(origin)
             self._start(connection, outgoing)

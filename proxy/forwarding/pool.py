@@ -86,6 +86,23 @@ class Pool:
                     return connection
         return None
 
+    async def resolved_anew(self, origin: Origin) -> bool:
+        """Look the name up if what is known of it has expired; True when there was a need.
+
+        Idle connections to an address that the name still has can be taken then.
+
+        Raises:
+            AddressRefused, UpstreamUnreachable: by what failed.
+        """
+        if self._dialer.ready(origin) is not None:
+            return False
+        try:
+            await self._dialer.addresses(origin)
+        except UpstreamError:
+            self.counters.failed += 1
+            raise
+        return True
+
     async def connect(self, origin: Origin) -> UpstreamConnection:
         """A new connection to ``origin``.
 

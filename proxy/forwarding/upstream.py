@@ -205,6 +205,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection at once."""
         if self._transport is not None and not self._lost:
+            self._lost = True  # connection_lost comes a turn of the loop later: nobody may take it until then
             self._transport.abort()
 
     def expire(self, error: RequestError) -> None:

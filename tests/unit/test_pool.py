@@ -438,3 +438,12 @@ async def test_closing_drops_everything() -> None:
         await ended(upstream, 1)
         with pytest.raises(UpstreamUnreachable):
             await busy.wait_head()
+
+
+async def test_an_aborted_connection_is_not_taken() -> None:
+    """From the moment in which an idle connection is dropped nobody gets it, also before its loss is told (R67)."""
+    async with lane(OK) as (on, (upstream,)):
+        connection = await on.fresh(local(upstream))
+        on.pool.sweep(on.now + IDLE_S + 1)
+        assert not connection.usable
+        assert on.pool.take(local(upstream)) is None
