@@ -42,11 +42,11 @@ def changed(folder: Path) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """Rows under headings; ``empty`` is said when there are none. Nothing in a value is taken for markup."""
+    """Rows under headings, if any has a text; ``empty`` is said when there are none. No value is markup."""
     if not rows:
         line(empty)
         return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:

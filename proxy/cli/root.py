@@ -1,5 +1,7 @@
 """All commands in one tree."""
 
+from typing import Annotated
+
 import typer
 
 from proxy import __version__
@@ -25,7 +27,7 @@ app.add_typer(keys.group, name="keys")
 
 
 @app.command("version")
-def version(*, as_json: JsonOption = False) -> None:
+def tell_version(*, as_json: JsonOption = False) -> None:
     """Print the version."""
     if as_json:
         output.document({"version": __version__})
@@ -33,6 +35,18 @@ def version(*, as_json: JsonOption = False) -> None:
         output.line(__version__)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        output.line(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end."),
+    ] = False,
+) -> None:
     """See the commands."""

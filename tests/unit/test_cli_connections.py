@@ -52,6 +52,15 @@ def test_the_token_is_neither_shown_nor_on_disk_in_the_clear(cli: Inside) -> Non
     assert CANARY.encode() not in b"".join(path.read_bytes() for path in cli.data.iterdir())
 
 
+def test_show_starts_with_its_first_line(cli: Inside) -> None:
+    """One line a member, without a line of empty headings above them."""
+    cli("connect", "slack", "--access-token-stdin", stdin=b"xoxp-1")
+    lines = cli("connections", "show", "slack").out.splitlines()
+    assert lines[0].split()[0] == "id"
+    assert lines[1].split() == ["service", "slack"]
+    assert [line for line in lines if not line.strip()] == []
+
+
 def test_connection_config_is_checked_and_normalised(cli: Inside) -> None:
     """What is stored is what addresses use: lower-cased, of the declared form, or refused (R76)."""
     told = cli(

@@ -104,7 +104,8 @@ def test_check_looks_at_vault_key_and_certificate(cli: Inside) -> None:
 
 def test_version_in_both_forms(cli: Inside) -> None:
     """The version is one line, or one document."""
-    assert cli("version").out == f"{__version__}\n"
+    assert cli("version").out == cli("--version").out == f"{__version__}\n"
+    assert cli("--version").code == 0
     assert cli("version", "--json").document == {"version": __version__}
 
 
