@@ -1,5 +1,6 @@
 """The first start of a vault: one key that may do anything, shown once to whoever started us."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -12,11 +13,11 @@ from proxy.keys import KeyRecord
 NAME = "first"
 
 
-async def make_first_key(app: App, folder: Path | None) -> None:
+async def make_first_key(app: App, folder: Path | None, *, folder_given: bool) -> None:
     """Make a key where there is none at all, neither stored (revoked ones count) nor declared.
 
     On a terminal it is shown there; otherwise it goes into ``first-run`` in the data folder (mode 0600), and
-    only the path is logged.
+    only the path is logged. The commands in it name the folder where ``folder_given`` says that they have to.
 
     Raises:
         StateError: the file cannot be written; no key was made then.
@@ -25,14 +26,16 @@ async def make_first_key(app: App, folder: Path | None) -> None:
         return
     key_id, key = keys.generate()
     base = base_url(app)
+    where = f" --data-dir {shlex.quote(str(folder))}" if folder_given else ""
     text = (
         "A first proxy key, which may call every service:\n\n"
         f"    {key.reveal()}\n\n"
         "Connect an account and call it:\n\n"
-        "    connector-proxy connect github --access-token-stdin\n"
+        f"    connector-proxy connect github --access-token-stdin{where} < token-file\n"
         f'    curl -H "Authorization: Bearer {key.reveal()}" {base}/github/user\n\n'
-        "Make narrower keys with 'connector-proxy keys create', and revoke this one:\n\n"
-        f"    connector-proxy keys revoke {NAME}\n"
+        "Make a narrower key, and revoke this one:\n\n"
+        f"    connector-proxy keys create laptop --allow github:GET{where}\n"
+        f"    connector-proxy keys revoke {NAME}{where}\n"
     )
     record = KeyRecord(key_id, NAME, keys.digest(key.reveal().encode()), ("*",), created_at=time.time())
     if sys.stdout.isatty():

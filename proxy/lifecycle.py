@@ -147,7 +147,7 @@ class Server:
                 app.opened(self._settings, catalog, self._output, _ignore if lock is None else lock.took)
             )
             stack.push_async_callback(self._end_reload)
-            await firstrun.make_first_key(running, folder)
+            await firstrun.make_first_key(running, folder, folder_given=self._folder_given)
             self._running = running
             await running.start()
             if folder is not None:

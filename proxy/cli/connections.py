@@ -58,7 +58,7 @@ def listing(
             )
             for one in found
         ],
-        empty="nothing is connected yet: 'connector-proxy connect SERVICE --access-token-stdin'",
+        empty="nothing is connected yet: 'connector-proxy connect SERVICE --access-token-stdin < token-file'",
     )
 
 

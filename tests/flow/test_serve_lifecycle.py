@@ -5,13 +5,13 @@ import http.client
 import json
 import os
 import pty
-import shutil
 import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +84,46 @@ def test_first_start_makes_a_private_folder_and_one_key(tmp_path: Path) -> None:
     with Serve(tmp_path) as server:
         assert "first_key_written" not in server.log
         assert get(server.address, "/github/user", key)[0] == 424
+
+
+def test_the_commands_of_the_first_run_work_as_printed(tmp_path: Path) -> None:
+    """From another folder and with nothing but a shell, each line does what it says; so does that of a 424."""
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    (elsewhere / "token-file").write_text("ghp_made_up\n")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "connector-proxy").write_text(f'#!/bin/sh\nexec {sys.executable} -m proxy "$@"\n')
+    (programs / "connector-proxy").chmod(0o700)
+    extra = {"PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def sh(line: str) -> str:
+        return subprocess.run(
+            ["sh", "-c", line],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=elsewhere,
+            env=environment(tmp_path, extra),
+            timeout=30,
+        ).stdout.strip()
+
+    with Serve(tmp_path, data_dir="a data folder") as server:
+        text = (server.data / "first-run").read_text()
+        connect, create, revoke = (
+            line.strip() for line in text.splitlines() if line.startswith("    connector-proxy")
+        )
+        first = next(word for word in text.split() if word.startswith("cpk_"))
+        status, _, body = get(server.address, "/airtable/v0/meta/whoami", first)
+        printed = json.dumps(json.loads(body)).split("'")[1]
+        assert (status, printed) == (424, "connector-proxy connect airtable --access-token-stdin < token-file")
+        sh(f"{connect} && CONNECTOR_PROXY_DATA_DIR='{server.data}' {printed}")
+        key = sh(create)
+        sh(revoke)
+        assert get(server.address, "/github/user", first)[0] == 401
+        assert get(server.address, "/airtable/v0/meta/whoami", key)[0] == 403
+    listed = json.loads(sh(f"connector-proxy connections list --json --data-dir '{server.data}'"))
+    assert [one["service"] for one in listed] == ["airtable", "github"]
 
 
 def test_first_key_is_shown_on_a_terminal(tmp_path: Path) -> None:
@@ -272,22 +312,30 @@ def test_unwritable_data_folder_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path / "data") in refused(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_data_folder_is_refused(tmp_path: Path) -> None:
-    """A folder without the right to write exits 3 and names --data-dir."""
-    (tmp_path / "data").mkdir(mode=0o500)
-    assert "--data-dir" in refused(tmp_path)
+def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    """Where nobody may write, not even root, it exits 3 and names the folder."""
+    done = command("serve", "--data-dir", "/proc/connector-proxy", *QUICK, folder=tmp_path)
+    assert (done.code, "/proc/connector-proxy" in done.err, "Traceback" in done.err) == (3, True, False)
+
+
+@contextlib.contextmanager
+def unmounted() -> Iterator[Path]:
+    """A folder on the root's own file system: the first of those where one may be made."""
+    for parent in map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp", Path.home(), Path.cwd(), "/opt", "/")):
+        where = (parent.resolve(), *parent.resolve().parents)
+        if os.access(parent, os.W_OK) and not any(path.is_mount() for path in where if path != Path("/")):
+            with tempfile.TemporaryDirectory(dir=parent) as folder:
+                yield Path(folder)
+            return
+    raise AssertionError("this machine lets us write to mounted file systems only")
 
 
 def test_container_without_a_mount_gets_no_master_key(tmp_path: Path) -> None:
     """With storage.require_mount a key is never made where it would go away with the container."""
-    if any(
-        path.is_mount() for path in (tmp_path.resolve(), *tmp_path.resolve().parents) if path != Path("/")
-    ):
-        pytest.skip("the folder of tests is a mount itself")
-    said = refused(tmp_path, extra={"CONNECTOR_PROXY_STORAGE__REQUIRE_MOUNT": "true"})
-    assert "CONNECTOR_PROXY_MASTER_KEY" in said
-    assert not (tmp_path / "data" / "master.key").exists()
+    with unmounted() as folder:
+        said = refused(folder, extra={"CONNECTOR_PROXY_STORAGE__REQUIRE_MOUNT": "true"})
+        assert "CONNECTOR_PROXY_MASTER_KEY" in said
+        assert not (folder / "data" / "master.key").exists()
 
 
 # --- signals --------------------------------------------------------------------------------------------
@@ -484,21 +532,31 @@ def test_sidecar_needs_no_disk(tmp_path: Path) -> None:
         assert after - set(before) == {Path("stdout.txt"), Path("stderr.txt")}
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs unshare as root")
-def test_sidecar_runs_on_a_read_only_machine(tmp_path: Path) -> None:
-    """The same where no file system can be written, as in a container with a read-only root."""
-    read_only = (
-        "unshare", "--mount", "--propagation", "private", "sh", "-c",
-        'mount -o remount,bind,ro / && ! touch "$HOME/x" 2>/dev/null && exec "$@"', "sh",
+def test_sidecar_runs_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """No home, working or temporary folder that takes a file, and none that may grow: it serves all the same."""
+    nowhere = (
+        "sh", "-c", 'cd /proc && ulimit -f 0 && ! mkdir "$HOME" 2>&- && exec "$@" 2>&1', "sh",
     )  # fmt: skip
     with echo_upstream() as port:
         key, hashed = declared_key()
         (tmp_path / "proxy.toml").write_text(sidecar(tmp_path, hashed, upstream_port=port))
-        server = Serve(tmp_path, data_dir=None, extra={"CONNECTOR_PROXY_TOKEN_SIDE": "t"}, prefix=read_only)
-        server.launch()
+        child = subprocess.Popen(
+            [*nowhere, *(sys.executable, "-m", "proxy", "serve", "--config", str(tmp_path / "proxy.toml"), *QUICK)],
+            stdout=subprocess.PIPE,
+            env={
+                **environment(Path("/proc/nobody"), {"CONNECTOR_PROXY_TOKEN_SIDE": "t"}),
+                "CONNECTOR_PROXY_LOG__FORMAT": "json",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "TMPDIR": "/proc/nobody",
+            },
+        )
+        assert child.stdout is not None
         try:
-            ready = server.event("ready")
+            ready = next(event for event in map(json.loads, child.stdout) if event["event"] == "ready")
             host, _, number = ready["data"][0].rpartition(":")
             assert get((host, int(number)), "/side/x", key)[0] == 200
+            assert ready["data_folder"] is None
         finally:
-            assert server.stop() == 0
+            child.terminate()
+            child.communicate(timeout=10)
+        assert child.returncode == 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from proxy.catalog.model import Catalog
+from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
 from proxy.connectors.snapshot import DAMAGED, Held
 from proxy.connectors.sources.cache import EXPIRY_S
@@ -69,14 +69,16 @@ class VaultSource:
     def _why_not(self, service: str, connection: str | None) -> AccountError:
         known = self._catalog.get(service)
         title = service if known is None else known.title
+        needed = _needed_params(known)
         held = self._vault.snapshot.find(service, connection)
         if held is not None:
-            return _why_unusable(title, held)
+            return _why_unusable(title, held, needed)
         of_service = self._vault.snapshot.by_service.get(service, ())
         names = ", ".join(repr(one.connection.name) for one in of_service)
         if not of_service:
             return NotConnected(
-                f"{title} is not connected: connect an account with 'connector-proxy connect {service}'",
+                f"{title} is not connected: connect an account with "
+                f"'connector-proxy connect {service}{needed} --access-token-stdin < token-file'",
                 service=service,
                 connection=connection,
             )
@@ -93,11 +95,19 @@ class VaultSource:
         )
 
 
-def _why_unusable(title: str, held: Held) -> AccountError:
+def _needed_params(service: Service | None) -> str:
+    """The options without which a service cannot be connected, for a person to fill in."""
+    params = () if service is None else service.params.values()
+    needed = (param.name for param in params if param.required and not param.informational)
+    return "".join(f" --param {name}=..." for name in needed)
+
+
+def _why_unusable(title: str, held: Held, needed: str) -> AccountError:
     connection = held.connection
     about = f"{connection.service}@{connection.name}"
     again = (
-        f"'connector-proxy connect {connection.service} --connection {connection.name} --access-token-stdin'"
+        f"'connector-proxy connect {connection.service} --connection {connection.name}{needed} "
+        "--access-token-stdin < token-file'"
     )
     kind: type[AccountError] = ReauthorizationRequired
     if connection.state == "frozen":
