@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from proxy import keys
@@ -12,6 +13,7 @@ from proxy.catalog.model import Catalog, Service
 from proxy.connectors.masterkey import FILE_NAME as MASTER_KEY_NAME
 from proxy.connectors.masterkey import GivenKey, KeyCommand, KeyFile, MasterKeySource
 from proxy.connectors.model import Credential
+from proxy.connectors.module import Connectors
 from proxy.connectors.sources import Source
 from proxy.connectors.sources.base44 import Base44Source
 from proxy.connectors.sources.command import CommandSource
@@ -135,10 +137,13 @@ def _digest_of(given: bytes | SecretSource | None, place: str) -> bytes:
 
 def needs_vault(settings: Settings, catalog: Catalog) -> bool:
     """False when keys are declared and every service has a source of its own: then no disk is touched."""
-    if not settings.keys:
-        return True
+    return not settings.keys or _has_vaulted(settings, catalog)
+
+
+def _has_vaulted(settings: Settings, catalog: Catalog) -> bool:
+    """True when a service has no source of its own."""
     return any(
-        settings.sources[type_id].kind == "vault" if type_id in settings.sources else True
+        type_id not in settings.sources or settings.sources[type_id].kind == "vault"
         for type_id in catalog.services
     )
 
@@ -287,3 +292,36 @@ def helper_environment() -> dict[str, str]:
 def vault_source(vault: Vault | None, catalog: Catalog) -> Source:
     """The source for services without one of their own."""
     return Unconnected() if vault is None else VaultSource(vault, catalog=catalog, clock=time.time)
+
+
+@asynccontextmanager
+async def opened_connectors(settings: Settings) -> AsyncIterator[Connectors]:
+    """The connectors module as these settings make it, for programs that use it without a server.
+
+    Sources are those of the settings, and the vault for all other services; what other processes change in
+    the vault is followed within ``live.POLL_S``.
+
+    Raises:
+        ConfigurationError, StateError: what the operator has to change; nothing stays open then.
+    """
+    catalog = catalog_of(settings)
+    check_followed(settings)
+    check_names(settings, catalog)
+    async with AsyncExitStack() as stack:
+        dialer = Dialer(settings.egress.policy(()), time.monotonic)
+        stack.push_async_callback(dialer.aclose)
+        vault = None
+        if _has_vaulted(settings, catalog):
+            vault = await open_vault(settings, catalog)
+            stack.push_async_callback(vault.close)
+        connectors = Connectors(catalog, sources_of(settings, catalog, dialer), vault_source(vault, catalog))
+        stack.push_async_callback(connectors.close)
+        if vault is not None:
+            following = asyncio.create_task(vault.watch(lambda: None), name="vault")
+            stack.push_async_callback(_ended, following)
+        yield connectors
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
