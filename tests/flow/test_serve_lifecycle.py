@@ -116,7 +116,10 @@ def test_the_commands_of_the_first_run_work_as_printed(tmp_path: Path) -> None:
         first = next(word for word in text.split() if word.startswith("cpk_"))
         status, _, body = get(server.address, "/airtable/v0/meta/whoami", first)
         printed = json.dumps(json.loads(body)).split("'")[1]
-        assert (status, printed) == (424, "connector-proxy connect airtable --access-token-stdin < token-file")
+        assert (status, printed) == (
+            424,
+            "connector-proxy connect airtable --access-token-stdin < token-file",
+        )
         sh(f"{connect} && CONNECTOR_PROXY_DATA_DIR='{server.data}' {printed}")
         key = sh(create)
         sh(revoke)
@@ -321,7 +324,7 @@ def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def unmounted() -> Iterator[Path]:
     """A folder on the root's own file system: the first of those where one may be made."""
-    for parent in map(Path, (tempfile.gettempdir(), "/tmp", "/var/tmp", Path.home(), Path.cwd(), "/opt", "/")):
+    for parent in map(Path, (tempfile.gettempdir(), Path.home(), Path.cwd(), sys.prefix, "/opt", "/")):
         where = (parent.resolve(), *parent.resolve().parents)
         if os.access(parent, os.W_OK) and not any(path.is_mount() for path in where if path != Path("/")):
             with tempfile.TemporaryDirectory(dir=parent) as folder:
@@ -541,7 +544,10 @@ def test_sidecar_runs_where_nothing_can_be_written(tmp_path: Path) -> None:
         key, hashed = declared_key()
         (tmp_path / "proxy.toml").write_text(sidecar(tmp_path, hashed, upstream_port=port))
         child = subprocess.Popen(
-            [*nowhere, *(sys.executable, "-m", "proxy", "serve", "--config", str(tmp_path / "proxy.toml"), *QUICK)],
+            [
+                *nowhere,
+                *(sys.executable, "-m", "proxy", "serve", "--config", str(tmp_path / "proxy.toml"), *QUICK),
+            ],
             stdout=subprocess.PIPE,
             env={
                 **environment(Path("/proc/nobody"), {"CONNECTOR_PROXY_TOKEN_SIDE": "t"}),

@@ -61,9 +61,10 @@ def test_fields_that_never_leave(name):
     """Hop-by-hop fields, cookies and what a caller says about itself stay here, in any case (R28, R34, R40)."""
     value = b"100-continue" if name == b"Expect" else b"x"
     for spelt in (name, name.lower(), name.upper()):
-        assert [
-            n for n, _ in fields_of(outgoing("GET", "/slack/x", bearer(), (spelt, value)))
-        ] == [b"Host", b"Authorization"]
+        assert [n for n, _ in fields_of(outgoing("GET", "/slack/x", bearer(), (spelt, value)))] == [
+            b"Host",
+            b"Authorization",
+        ]
 
 
 @pytest.mark.parametrize(
