@@ -71,7 +71,7 @@ def test_check_tells_all_faults_of_all_files_at_once(cli: Inside) -> None:
     done = cli("check", "--json")
     assert done.code == 3
     places = " ".join(fault["place"] for fault in done.document["faults"])
-    for part in ("a.toml", "b.toml", "keys.side.hash", "keys.side.allow", "data.tls", "data.fallback"):
+    for part in ("a.toml", "b.toml", "keys.side.hash", "keys.side.allow", "data.tls", "egress.proxy"):
         assert part in places, part
 
 
