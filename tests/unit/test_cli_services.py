@@ -66,7 +66,7 @@ def test_check_tells_all_faults_of_all_files_at_once(cli: Inside) -> None:
         '[services]\ndirectory = "services"\n'
         '[keys.side]\nhash = { env = "NO_SUCH_VARIABLE" }\nallow = ["slack:get"]\n'
         '[data.tls]\nlisten = ["127.0.0.1:8443"]\n'
-        "[data]\nfallback = true\n"
+        '[egress]\nproxy = "http://127.0.0.1:3128"\n'
     )
     done = cli("check", "--json")
     assert done.code == 3
