@@ -275,3 +275,20 @@ async def test_what_is_sent_again() -> None:
             assert len(sent) == (2 if status == 200 else 1)
             await on.upstream.fresh(script)
         assert on.counters.retried == 1
+
+
+async def test_a_body_that_breaks_off_for_an_old_caller() -> None:
+    """An HTTP/1.0 caller, whose bodies end with the connection, sees a cut one as a reset, not as an orderly end (R45)."""
+    go_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegin\r\n")
+        await go_on.wait()
+        raise Gone
+
+    async with scene(script) as on, on.calling() as caller:
+        await caller.send(b"GET /svc/x HTTP/1.0\r\nAuthorization: Bearer %b\r\n\r\n" % KEY.encode())
+        await caller.until(b"begin")
+        go_on.set()
+        assert (await caller.ending()).how == "reset"
