@@ -147,6 +147,7 @@ class Metrics(Collector):
     codes: Iterable[str]
     denials: Iterable[str] = ()
     upstream: UpstreamCounters = field(default_factory=UpstreamCounters)
+    echoes: int = 0
     _by_service: dict[str, ServiceMetrics] = field(init=False)
     _refusals: dict[str, int] = field(init=False)
     _denied: dict[str, int] = field(init=False)
@@ -207,6 +208,7 @@ class Metrics(Collector):
         yield _family(
             "refusals", "Answers made by the proxy, by code", self._refusals, "code", is_counter=True
         )
+        yield _family("token_echoes", "Tokens masked in answers", self.echoes, "", is_counter=True)
         yield _family("denied_addresses", "Addresses not dialled", self._denied, "reason", is_counter=True)
         upstream = self.upstream
         events = {

@@ -21,6 +21,7 @@ from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.relay import Relay
+from proxy.forwarding.scrub import Scrubber, masked, worth_scrubbing
 from proxy.forwarding.upstream import UpstreamConnection
 
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
@@ -33,7 +34,7 @@ class Timeline:
     """What the record needs to know of an exchange, filled in as it happens; times in seconds of the clock.
 
     ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
-    it was written to the caller.
+    it was written to the caller. ``echoes``: how often the service's answer held the account's token.
     """
 
     sent_at: float | None = None
@@ -44,6 +45,7 @@ class Timeline:
     upstream: str | None = None
     status: int | None = None
     cut: RequestError | None = None
+    echoes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,13 @@ class Exchange:
         else:
             connection.upload_finished()
 
-    async def relay(self, answer: AnswerHead) -> None:
-        """Write the answer to the caller: head at once, body as it arrives."""
+    async def relay(self, answer: AnswerHead, token: bytes = b"") -> None:
+        """Write the answer to the caller: head at once, body as it arrives.
+
+        Args:
+            answer: its head.
+            token: of the account, masked where the service echoes it.
+        """
         connection, caller, timeline = self._connection, self._caller, self._timeline
         if connection is None:
             raise RuntimeError("relay before send")
@@ -220,8 +227,16 @@ class Exchange:
             caller.keep = chunked = False
         timeline.status = answer.status
         start = _head_bytes(answer, self._head, trailers, keep=caller.keep, chunked=chunked)
+        scrub = worth_scrubbing(token)
+        if scrub and token in start:
+            timeline.echoes = start.count(token)
+            start = masked(start, token)
+        scrub = scrub and not answer.coded
         body = None if trailers and chunked else connection.take_whole_body()
         if body is not None:
+            if scrub and token in body:
+                timeline.echoes += body.count(token)
+                body = masked(body, token)
             timeline.bytes_out = len(body)
             if chunked:
                 body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
@@ -230,7 +245,11 @@ class Exchange:
         else:
             caller.write(start)
             timeline.written_at = self._clock()
-            await self._stream_answer(connection, Relay(caller, chunked=chunked, trailers=trailers))
+            scrubber = Scrubber(token) if scrub else None
+            relay = Relay(caller, chunked=chunked, trailers=trailers, scrubber=scrubber)
+            await self._stream_answer(connection, relay)
+            if scrubber is not None:
+                timeline.echoes += scrubber.found
         self._finish()
 
     async def _stream_answer(self, connection: UpstreamConnection, relay: Relay) -> None:
@@ -269,7 +288,7 @@ def _head_bytes(
     answer: AnswerHead, head: Head, trailers: frozenset[bytes], *, keep: bool, chunked: bool
 ) -> bytes:
     """The head for the caller, in the caller's version."""
-    status, reason, lines, _, length, _, _ = answer
+    status, reason, lines, length = answer.status, answer.reason, answer.lines, answer.length
     if keep and length is not None and not head.http10:
         return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n\r\n" % (status, reason, lines, length)
     parts = [b"HTTP/1.%d %d %b\r\n%b" % (0 if head.http10 else 1, status, reason, lines)]

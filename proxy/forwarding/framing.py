@@ -46,6 +46,7 @@ class AnswerHead(NamedTuple):
     is not among them. ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length
     that a HEAD or 304 answer announces (None: it announces none). ``reusable``: another request may follow on
     the connection. ``trailers``: lower-case names of announced trailer fields that may be passed on.
+    ``coded``: the body has a content coding.
     """
 
     status: int
@@ -55,6 +56,7 @@ class AnswerHead(NamedTuple):
     length: int | None
     reusable: bool
     trailers: frozenset[bytes]
+    coded: bool = False
 
 
 class _Plan(NamedTuple):
@@ -66,6 +68,7 @@ class _Plan(NamedTuple):
     transfer_encoding: tuple[int, ...]
     connection: tuple[int, ...]
     trailer: tuple[int, ...]
+    coding: tuple[int, ...]
 
 
 _PLANS: dict[tuple[bytes, ...], _Plan] = {}
@@ -116,7 +119,8 @@ def answer_head(
         length = None if status == _NO_CONTENT else length
     keeps = b"close" not in options and (version == "1.1" or b"keep-alive" in options) and body != "eof"
     trailers = _options(plan.trailer, values) - _NEVER_TRAILERS if plan.trailer else _NOTHING
-    return AnswerHead(status, reason, lines, body, length, keeps, trailers)
+    coded = any(values[place].lower() != b"identity" for place in plan.coding) if plan.coding else False
+    return AnswerHead(status, reason, lines, body, length, keeps, trailers, coded)
 
 
 def check_values(values: Iterable[bytes]) -> None:
@@ -153,6 +157,7 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Pl
         places(b"transfer-encoding"),
         places(b"connection"),
         places(b"trailer"),
+        places(b"content-encoding"),
     )
     if not dropped and len(names) <= _PLAN_NAMES and sum(map(len, names)) <= _PLAN_BYTES:
         if len(_PLANS) >= _PLANS_KEPT:

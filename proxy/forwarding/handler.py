@@ -15,7 +15,6 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy import log
 from proxy.catalog.model import Catalog, Service
-from proxy.catalog.origin import Origin
 from proxy.connectors.model import Credential
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
 from proxy.forwarding.arrival import by_arrival, by_path
@@ -251,25 +250,27 @@ class DataPlane:
             watch=admitted.presented.key if admitted.watched else None,
         )
         try:
-            answer = await exchange.send(*self._outgoing(admitted, caller.repeat))
+            injection, outgoing = self._outgoing(admitted, caller.repeat)
+            answer = await exchange.send(injection.origin, outgoing)
             if answer.status == _UNAUTHORIZED and head.body == "none":
                 newer = await self.connectors.refused(credential)
                 if newer is not None and newer is not credential:
                     exchange.drop()
                     again = admitted._replace(credential=newer)
-                    answer = await exchange.send(*self._outgoing(again, caller.repeat))
-            await exchange.relay(answer)
+                    injection, outgoing = self._outgoing(again, caller.repeat)
+                    answer = await exchange.send(injection.origin, outgoing)
+            await exchange.relay(answer, injection.token)
         except BaseException:
             exchange.drop()
             raise
 
-    def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Origin, bytes]:
-        """Where the request goes, and its head as bytes, with the account's token in it."""
+    def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
+        """What the account puts into the request, and the request's head as bytes with it in."""
         head, route, presented, credential, body, _ = admitted
         injection = self._injection(route, credential)
         if body is not None:
-            return injection.origin, request_head(head, route, injection, presented)
-        return injection.origin, repeat.outgoing(head, route, injection, presented)
+            return injection, request_head(head, route, injection, presented)
+        return injection, repeat.outgoing(head, route, injection, presented)
 
     def _injection(self, route: Route, credential: Credential) -> Injection:
         """What this credential puts into requests to this host; kept as long as the credential lives."""

@@ -74,6 +74,7 @@ class Recorder:
                     added = timeline.sent_at - record.started + timeline.written_at - timeline.head_at
         if timeline.cut is not None:
             record.outcome, record.error = "cut", row(timeline.cut).code
+        self._metrics.echoes += timeline.echoes
         if record.error is not None:
             self._metrics.refused(record.error)
         self._metrics.service(record.service).record(

@@ -6,6 +6,7 @@ from proxy.errors import RequestError
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import trailer_lines
 from proxy.forwarding.headers import Field
+from proxy.forwarding.scrub import Scrubber
 
 LAST_CHUNK = b"0\r\n"
 
@@ -17,25 +18,43 @@ class Relay:
         caller: where to write.
         chunked: frame with the chunked coding (RFC 9112 §7.1); else the bytes go out as they are.
         trailers: trailer names that may be passed on, lower case.
+        scrubber: masks the account's token in the body; None where it is not looked for.
     """
 
-    __slots__ = ("_caller", "_chunked", "_trailers", "bytes_out", "done", "error")
+    __slots__ = ("_caller", "_chunked", "_scrubber", "_trailers", "bytes_out", "done", "error")
 
-    def __init__(self, caller: CallerConnection, *, chunked: bool, trailers: frozenset[bytes]) -> None:
+    def __init__(
+        self,
+        caller: CallerConnection,
+        *,
+        chunked: bool,
+        trailers: frozenset[bytes],
+        scrubber: Scrubber | None = None,
+    ) -> None:
         self._caller = caller
         self._chunked = chunked
         self._trailers = trailers
+        self._scrubber = scrubber
         self.bytes_out = 0
         self.error: RequestError | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data(self, chunk: bytes) -> None:
         """Pass on some bytes of the body."""
+        if self._scrubber is not None:
+            chunk = self._scrubber.feed(chunk)
+        if chunk:
+            self._pass_on(chunk)
+
+    def _pass_on(self, chunk: bytes) -> None:
         self.bytes_out += len(chunk)
         self._caller.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def end(self, trailers: list[Field]) -> None:
         """The body is whole: end the framing."""
+        rest = self._scrubber.flush() if self._scrubber is not None else b""
+        if rest:
+            self._pass_on(rest)
         if self._chunked:
             self._caller.write(LAST_CHUNK + trailer_lines(trailers, self._trailers) + b"\r\n")
         self._finish()
