@@ -5,9 +5,7 @@ with ``_``, ``.`` and space as ``-`` (CVE-2025-64484: a server behind may fold t
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
-
-from proxy.errors import UpstreamProtocol
+from typing import TypeVar
 
 Field = tuple[bytes, bytes]
 
@@ -150,73 +148,3 @@ def tokens(values: Iterable[bytes]) -> frozenset[bytes]:
     if any(member.translate(None, TOKEN) for member in members):
         raise ValueError("not a list of tokens")
     return frozenset(members)
-
-
-def _held_back(name: bytes) -> bytes:
-    """The lower-case name when such a field of an answer does not simply pass, else nothing."""
-    lower = lower_name(name)
-    return lower if lower in NEVER_RETURNED or lower.startswith(MARKER_PREFIXES) else b""
-
-
-_HELD_BACK = Memo(_held_back)
-
-
-class AnswerFields(NamedTuple):
-    """The header section of an upstream answer, split into what is passed on and what frames it.
-
-    ``fields``: names as the service wrote them, in order, repeated ones repeated, ``Via`` of ours last.
-    ``content_length`` and ``transfer_encoding``: every value that was there, unjudged. ``closes``: the
-    upstream connection ends after this answer as far as ``Connection`` says. ``trailer``: announced trailer
-    names.
-    """
-
-    fields: list[Field]
-    content_length: tuple[bytes, ...]
-    transfer_encoding: tuple[bytes, ...]
-    closes: bool
-    keeps: bool
-    trailer: frozenset[bytes]
-
-
-def response_fields(raw: Iterable[Field]) -> AnswerFields:
-    """Filter the fields of an upstream answer for the caller (R28, R29, R38, R44).
-
-    Raises:
-        UpstreamProtocol: a name is not a token or a value holds control characters (R47).
-    """
-    fields: list[Field] = []
-    held: dict[bytes, list[bytes]] = {}
-    values: list[bytes] = []
-    try:
-        for pair in raw:
-            name, value = pair
-            values.append(value)
-            lower = _HELD_BACK[name]
-            if not lower:
-                fields.append(pair)
-            elif lower in held:
-                held[lower].append(value)
-            else:
-                held[lower] = [value]
-        if has_controls(values):
-            raise UpstreamProtocol("the service's answer has control characters in a header field")
-        named = tokens(held[b"connection"]) if b"connection" in held else frozenset()
-        trailer = tokens(held[b"trailer"]) if b"trailer" in held else frozenset()
-    except ValueError:
-        raise UpstreamProtocol("the service's answer has a malformed header field") from None
-    if named - _OPTIONS:
-        fields = [pair for pair in fields if pair[0].lower() not in named]
-    fields.append(VIA)
-    return AnswerFields(
-        fields,
-        tuple(held.get(b"content-length", ())),
-        tuple(held.get(b"transfer-encoding", ())),
-        b"close" in named,
-        b"keep-alive" in named,
-        trailer,
-    )
-
-
-def to_wire(fields: Iterable[Field]) -> bytes:
-    """The fields as lines; the empty line that ends a section is not included."""
-    return b"".join([b"%b: %b\r\n" % pair for pair in fields])

@@ -90,9 +90,10 @@ class DataServer(Server):
         while self._connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # see above
             await asyncio.sleep(0.02)
         clean = not self._connections
-        tasks = [c._task_handler for c in self.connections if c._task_handler is not None]  # noqa: SLF001
+        # aiohttp offers its connections' tasks in no other way
+        tasks = [c._task_handler for c in self.connections if c._task_handler is not None]  # noqa: SLF001  # see above
         for connection in self.connections:
-            connection.abort()  # type: ignore[attr-defined]
+            connection.abort()  # type: ignore[attr-defined]  # each one is made by __call__
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -285,7 +285,6 @@ def _key_hash(raw: object, base: Path) -> bytes | SecretSource:
 
 TEXT = Kind("text", _text, "text")
 FLAG = Kind("boolean", _flag)
-COUNT = integer()
 BYTES = integer()
 SECONDS = Kind("number", _seconds)
 PATH = Kind("path", _path, "text")

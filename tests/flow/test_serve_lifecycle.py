@@ -225,7 +225,7 @@ def refused(tmp_path: Path, *args: str, **options: object) -> str:
     """What ``serve`` says when it ends with status 3 and without a traceback."""
     done = command(
         "serve", "--data-dir", str(tmp_path / "data"), *(args or QUICK), folder=tmp_path, **options
-    )  # type: ignore[arg-type]
+    )  # type: ignore[arg-type]  # options pass through
     assert done.code == 3, done
     assert "Traceback" not in done.err
     return done.err

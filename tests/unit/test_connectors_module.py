@@ -202,7 +202,7 @@ async def test_a_store_that_fails_is_a_passing_error(tmp_path: Path) -> None:
         async def fails() -> int:
             raise StoreError("the disk reports an error", reason="io")
 
-        vault._store.sequence = fails  # type: ignore[method-assign]
+        vault._store.sequence = fails  # type: ignore[method-assign]  # the failure under test
         assert (await connectors.get_connection("slack")).access_token == "xoxp"
         assert (await connectors.obtain("slack", None)).access_token == Secret("xoxp")
         with pytest.raises(RefreshFailed, match="cannot be read for now") as caught:

@@ -127,9 +127,9 @@ def test_settings_cannot_be_changed():
     """A value that exists stays as it was checked, tables included."""
     settings = load('[egress]\nconnect_to = { "a.test:443" = "127.0.0.1:1" }')
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.limits.headers = 1  # type: ignore[misc]
+        settings.limits.headers = 1  # type: ignore[misc]  # must fail
     with pytest.raises(TypeError):
-        settings.egress.connect_to["b.test:443"] = Dial("127.0.0.1", 1)  # type: ignore[index]
+        settings.egress.connect_to["b.test:443"] = Dial("127.0.0.1", 1)  # type: ignore[index]  # must fail
 
 
 def test_command_line_beats_environment_beats_file_beats_default():
