@@ -15,7 +15,10 @@ class Connection:
     """One account's stored authorization, without its tokens.
 
     ``config`` holds only values that requests use (None when the service needs none); ``metadata`` what the
-    provider told besides. ``generation`` grows with every change of the tokens. Times: epoch seconds.
+    provider told besides. ``generation`` grows with every change of the tokens. ``scopes`` are those granted,
+    ``asked_scopes`` those asked for, ``registration`` the id of the app that the grant was given to (both
+    empty for tokens handed in). ``issued_at``: when the access token was given; ``refresh_expires_at``: when
+    the refresh token runs out, where the provider tells or its file knows. Times: epoch seconds.
     """
 
     connection_id: str
@@ -33,15 +36,24 @@ class Connection:
     generation: int = 1
     created_at: float = 0.0
     updated_at: float = 0.0
+    registration: str | None = None
+    asked_scopes: tuple[str, ...] = ()
+    issued_at: float | None = None
+    refresh_expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a provider gave: ``expires_at`` is absolute, in seconds since the epoch; None when unknown."""
+    """What a provider gave. Times are absolute, in seconds since the epoch; None when unknown.
+
+    ``issued_at`` is when the request for them was begun, so that lifetimes are never counted too long (R125).
+    """
 
     access_token: Secret
     refresh_token: Secret | None = None
     expires_at: float | None = None
+    issued_at: float | None = None
+    refresh_expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +61,8 @@ class Credential:
     """What one request needs: handed out by a source, valid when handed out.
 
     Two credentials are the same only if they are the same object: caches key on identity.
-    ``scheme`` overrides the service's own (bot tokens, personal tokens).
+    ``scheme`` overrides the service's own (bot tokens, personal tokens). From ``refresh_at`` (epoch seconds)
+    on the source renews it in the background; None where nothing can be renewed.
     """
 
     service: str
@@ -60,6 +73,7 @@ class Credential:
     scheme: Scheme | None = None
     expires_at: float | None = None
     generation: int = 1
+    refresh_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

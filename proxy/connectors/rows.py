@@ -33,6 +33,11 @@ CONNECTION_COLUMNS = [
     "created_at",
     "updated_at",
     "sequence",
+    "registration",
+    "asked_scopes",
+    "issued_at",
+    "refresh_expires_at",
+    "grant_mark",
 ]
 KEY_COLUMNS = [
     "key_id",
@@ -90,6 +95,10 @@ def connection_of(row: Row) -> Connection:
         generation=row["generation"],
         created_at=row["created_at"] / 1000,
         updated_at=row["updated_at"] / 1000,
+        registration=row["registration"],
+        asked_scopes=tuple(json.loads(row["asked_scopes"] or "[]")),
+        issued_at=_seconds(row["issued_at"]),
+        refresh_expires_at=_seconds(row["refresh_expires_at"]),
     )
 
 
@@ -126,7 +135,13 @@ def open_tokens(row: Row, ring: Keyring) -> Tokens:
         return Secret(ring.open(bytes(blob), _token_place(row, column)).decode())
 
     access_token = opened("access_token")
-    return Tokens(access_token or Secret(""), opened("refresh_token"), _seconds(row["expires_at"]))
+    return Tokens(
+        access_token or Secret(""),
+        opened("refresh_token"),
+        expires_at=_seconds(row["expires_at"]),
+        issued_at=_seconds(row["issued_at"]),
+        refresh_expires_at=_seconds(row["refresh_expires_at"]),
+    )
 
 
 def key_of(row: Row) -> KeyRecord:

@@ -1,8 +1,10 @@
 """What the vault holds in memory: connections with opened tokens, and keys; replaced, never changed."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from proxy.connectors.lifetimes import refresh_time
 from proxy.connectors.model import Connection, Credential, Tokens
 from proxy.connectors.rows import CONNECTION_COLUMNS, KEY_COLUMNS, connection_of, key_of, open_tokens
 from proxy.connectors.seal import Keyring, SealBrokenError
@@ -30,6 +32,7 @@ class Snapshot:
     """
 
     sequence: int = -1
+    incarnation: str = ""
     held: Mapping[str, Held] = field(default_factory=dict)
     by_service: Mapping[str, tuple[Held, ...]] = field(default_factory=dict)
     credentials: Mapping[tuple[str, str | None], Credential] = field(default_factory=dict)
@@ -51,6 +54,7 @@ class Changes:
 
     sequence: int
     since: int
+    incarnation: str
     connection_ids: frozenset[str]
     connections: tuple[Row, ...]
     key_ids: frozenset[str]
@@ -61,6 +65,7 @@ async def read_changes(transaction: Transaction, known: int) -> Changes:
     """Read what changed after sequence ``known``; everything should the numbers have gone back."""
     sequence = int((await transaction.fetch("SELECT sequence FROM changes WHERE id = 1"))[0]["sequence"])
     since = known if known <= sequence else -1
+    identity = await transaction.fetch("SELECT incarnation FROM identity WHERE id = 1")
     connection_ids = await transaction.fetch("SELECT connection_id FROM connections")
     connections = await transaction.fetch(
         f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1",  # noqa: S608  # our own column names
@@ -74,6 +79,7 @@ async def read_changes(transaction: Transaction, known: int) -> Changes:
     return Changes(
         sequence,
         since,
+        str(identity[0]["incarnation"]),
         frozenset(row["connection_id"] for row in connection_ids),
         tuple(connections),
         frozenset(row["key_id"] for row in key_ids),
@@ -86,7 +92,16 @@ def _same(old: Credential, new: Credential) -> bool:
         old.access_token == new.access_token
         and (old.connection, old.config, old.scheme, old.expires_at, old.generation)
         == (new.connection, new.config, new.scheme, new.expires_at, new.generation)
+        and old.refresh_at == new.refresh_at
     )  # fmt: skip
+
+
+def _refresh_at(connection: Connection, tokens: Tokens) -> float | None:
+    if connection.expires_at is None or (tokens.refresh_token is None and connection.registration is None):
+        return None
+    issued_at = connection.updated_at if connection.issued_at is None else connection.issued_at
+    spread = zlib.crc32(f"{connection.connection_id}:{connection.generation}".encode()) / 2**32
+    return refresh_time(connection.expires_at, issued_at, spread)
 
 
 def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
@@ -107,6 +122,7 @@ def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
         scheme=connection.scheme,
         expires_at=connection.expires_at,
         generation=connection.generation,
+        refresh_at=_refresh_at(connection, tokens),
     )
     if previous is not None and previous.credential is not None and _same(previous.credential, credential):
         credential = previous.credential  # caches key on identity
@@ -140,4 +156,4 @@ def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
     for row in changes.keys:
         keys[row["key_id"]] = key_of(row)
     by_service, credentials = _index(held.values())
-    return Snapshot(changes.sequence, held, by_service, credentials, keys)
+    return Snapshot(changes.sequence, changes.incarnation, held, by_service, credentials, keys)

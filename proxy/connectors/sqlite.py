@@ -154,6 +154,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, notices: tuple[str, ...]) -> None:
         self.notices = notices
+        self._path = path
         self._writer = _Handle(path, name="vault-write", read_only=False)
         self._reader = _Handle(path, name="vault-read", read_only=True)
         self._writing = asyncio.Lock()
@@ -208,6 +209,11 @@ class SqliteStore:
         """One indexed read on the reading connection: about 20 us."""
         async with self._reading:
             return await self._reader.run(_read_sequence)
+
+    async def incarnation(self) -> str:
+        """The file's own number: a copied file has another one."""
+        status = await asyncio.to_thread(self._path.stat)
+        return f"sqlite:{status.st_ino}"
 
     async def scrub(self) -> bool:
         """Write the log back and cut it to nothing, so that only zeroed pages remain of erased rows."""

@@ -1,4 +1,4 @@
-"""What a store has to do, and the schema that all stores share.
+"""What a store has to do; the schema that all stores share is in ``schema``.
 
 Statements are written once: ``$1`` parameters, times as integers (milliseconds since the epoch), JSON as
 text, secrets as sealed blobs. To SQLite ``BYTEA`` is a type without conversion, ``BIGINT`` its integer.
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from proxy.connectors.schema import MIGRATIONS, OLDEST_RELEASE
 from proxy.errors import StateError
 
 Row = Mapping[str, Any]
@@ -40,6 +41,10 @@ class Store(Protocol):
         """The number of the latest change of connections or keys, whichever process made it."""
         ...
 
+    async def incarnation(self) -> str:
+        """Which database this is: the same text for as long as it is not copied, restored or cloned."""
+        ...
+
     async def scrub(self) -> bool:
         """Make erased bytes disappear from the files; False when readers elsewhere held it up for now."""
         ...
@@ -48,72 +53,6 @@ class Store(Protocol):
         """Finish what is under way and let go of the files."""
         ...
 
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE changes (id INTEGER PRIMARY KEY CHECK (id = 1), sequence BIGINT NOT NULL)",
-        "INSERT INTO changes (id, sequence) VALUES (1, 0)",
-        """CREATE TABLE data_keys (
-            key_id TEXT PRIMARY KEY,
-            master_id TEXT NOT NULL,
-            wrapped BYTEA NOT NULL,
-            messages BIGINT NOT NULL DEFAULT 0,
-            is_active INTEGER NOT NULL,
-            created_at BIGINT NOT NULL)""",
-        "CREATE UNIQUE INDEX data_keys_active ON data_keys (is_active) WHERE is_active = 1",
-        "CREATE TABLE canary (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BYTEA NOT NULL)",
-        """CREATE TABLE connections (
-            connection_id TEXT PRIMARY KEY,
-            service TEXT NOT NULL,
-            name TEXT NOT NULL,
-            is_default INTEGER NOT NULL,
-            state TEXT NOT NULL,
-            cause TEXT,
-            account TEXT,
-            scopes TEXT NOT NULL,
-            config TEXT,
-            metadata TEXT NOT NULL,
-            scheme TEXT,
-            access_token BYTEA NOT NULL,
-            refresh_token BYTEA,
-            access_key_id TEXT NOT NULL REFERENCES data_keys (key_id),
-            refresh_key_id TEXT REFERENCES data_keys (key_id),
-            expires_at BIGINT,
-            generation BIGINT NOT NULL,
-            created_at BIGINT NOT NULL,
-            updated_at BIGINT NOT NULL,
-            sequence BIGINT NOT NULL,
-            UNIQUE (service, name))""",
-        "CREATE UNIQUE INDEX connections_default ON connections (service) WHERE is_default = 1",
-        "CREATE INDEX connections_sequence ON connections (sequence)",
-        """CREATE TABLE keys (
-            key_id TEXT PRIMARY KEY,
-            name TEXT NOT NULL,
-            digest BYTEA NOT NULL,
-            permits TEXT NOT NULL,
-            kind TEXT NOT NULL,
-            root TEXT,
-            networks TEXT NOT NULL,
-            created_at BIGINT NOT NULL,
-            expires_at BIGINT,
-            revoked_at BIGINT,
-            last_used_at BIGINT,
-            sequence BIGINT NOT NULL)""",
-        "CREATE INDEX keys_sequence ON keys (sequence)",
-        """CREATE TABLE audit (
-            audit_id TEXT PRIMARY KEY,
-            at BIGINT NOT NULL,
-            actor TEXT NOT NULL,
-            action TEXT NOT NULL,
-            subject TEXT NOT NULL,
-            detail TEXT NOT NULL)""",
-        "CREATE INDEX audit_at ON audit (at)",
-    ),
-)
-"""One entry a schema version, oldest first. Entries are never changed after a release, only added."""
-
-OLDEST_RELEASE = 1
-"""The oldest schema version whose code may still run on the newest schema; raised when a change contracts."""
 
 _VERSION_TABLE = """CREATE TABLE IF NOT EXISTS schema_version (
     id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL, oldest_release INTEGER NOT NULL)"""

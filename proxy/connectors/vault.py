@@ -14,6 +14,7 @@ from proxy.catalog.params import check_config
 from proxy.catalog.reader import nearest
 from proxy.connectors.checked import check_name, token_fault
 from proxy.connectors.datakeys import DataKeys
+from proxy.connectors.identity import mark, open_identity
 from proxy.connectors.live import Change, Clock
 from proxy.connectors.masterkey import MasterKeySource
 from proxy.connectors.model import Connection, Tokens
@@ -22,6 +23,7 @@ from proxy.connectors.sqlite import SqliteStore
 from proxy.connectors.store import Store, Transaction
 from proxy.connectors.vault_keys import KeyVault, upsert
 from proxy.errors import ConfigurationError, Fault, StateError, StoreError
+from proxy.secret import Secret
 
 _PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
 
@@ -29,10 +31,21 @@ _PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
 class Vault(KeyVault):
     """See the module; made by :meth:`open`. ``actor`` of a change is whom the audit names."""
 
-    def __init__(self, store: Store, data_keys: DataKeys, clock: Clock, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        store: Store,
+        data_keys: DataKeys,
+        clock: Clock,
+        *,
+        catalog: Catalog,
+        mark_key: bytes,
+        incarnation: str,
+    ) -> None:
         super().__init__(store, data_keys, clock)
         self.notices: tuple[str, ...] = ()
         self._catalog = catalog
+        self._mark_key = mark_key
+        self._incarnation = incarnation
 
     @classmethod
     async def open(
@@ -54,7 +67,10 @@ class Vault(KeyVault):
     async def over(cls, store: Store, master_key: MasterKeySource, *, catalog: Catalog, clock: Clock) -> Self:
         """The same over any open store, which belongs to the vault from now on."""
         try:
-            vault = cls(store, await DataKeys.open(store, master_key, clock), clock, catalog)
+            data_keys = await DataKeys.open(store, master_key, clock)
+            mark_key = await open_identity(store, data_keys, clock())
+            incarnation = await store.incarnation()
+            vault = cls(store, data_keys, clock, catalog=catalog, mark_key=mark_key, incarnation=incarnation)
             await vault._load()
         except StoreError as error:
             await store.close()
@@ -63,6 +79,15 @@ class Vault(KeyVault):
             await store.close()
             raise
         return vault
+
+    @property
+    def is_copy(self) -> bool:
+        """This database is a copy of the vault's own one: nothing may be refreshed here."""
+        return self.snapshot.incarnation != self._incarnation
+
+    def mark(self, token: Secret) -> bytes:
+        """The fingerprint by which one grant stored twice, or a spent refresh token, is known again."""
+        return mark(self._mark_key, token)
 
     def connections(self) -> tuple[Connection, ...]:
         """All connections, by service, oldest first."""
@@ -80,6 +105,8 @@ class Vault(KeyVault):
         scheme: Scheme | None = None,
         account: str | None = None,
         scopes: Iterable[str] = (),
+        asked_scopes: Iterable[str] = (),
+        registration: str | None = None,
         actor: str = "operator",
     ) -> Connection:
         """Store an account's tokens; under a name that exists the connection is renewed and keeps its id.
@@ -110,6 +137,11 @@ class Vault(KeyVault):
             "metadata": to_json({**told, **(metadata or {})}),
             "scheme": scheme,
             "expires_at": optional_ms(tokens.expires_at),
+            "registration": registration,
+            "asked_scopes": to_json(list(asked_scopes)),
+            "issued_at": optional_ms(self._clock() if tokens.issued_at is None else tokens.issued_at),
+            "refresh_expires_at": optional_ms(tokens.refresh_expires_at),
+            "grant_mark": self.mark(tokens.refresh_token or tokens.access_token),
         }
         await self._put(row, tokens, actor)
         return connection_of(row)

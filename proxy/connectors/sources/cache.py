@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from proxy.catalog.model import Scheme, Service
 from proxy.connectors.checked import token_fault, usable_config
+from proxy.connectors.lifetimes import EXPIRY_S, margin
 from proxy.connectors.model import Credential
 from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.errors import CredentialInvalid, NotConnected, RefreshFailed, RequestError, UnavailableError
 from proxy.secret import Secret
 
-EXPIRY_S = 1.0  # a token is not handed out in the last second of its life
 STALE_S = 300.0  # how long a token without a known end goes on while its source is away
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 60.0
 FORCED_S = 10.0  # a refused token makes at most one fetch in this time
@@ -25,11 +25,6 @@ class Fetched:
     ttl: float
     expires_at: float | None = None
     config: Mapping[str, str] | None = None
-
-
-def margin(lifetime: float) -> float:
-    """Seconds before its end when a token is replaced: a tenth of its life, 10 s to 5 min, at most half."""
-    return min(max(lifetime / 10, 10.0), 300.0, lifetime / 2)
 
 
 class CachedCredential:

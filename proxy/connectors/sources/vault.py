@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from proxy.catalog.model import Catalog, Service
+from proxy.connectors.lifetimes import EXPIRY_S
 from proxy.connectors.model import Credential
 from proxy.connectors.snapshot import DAMAGED, Held
-from proxy.connectors.sources.cache import EXPIRY_S
 from proxy.connectors.vault import Vault
 from proxy.errors import (
     AccountError,

@@ -1,0 +1,53 @@
+"""Which vault this is: its incarnation, by which a copy knows itself, and the key of its fingerprints.
+
+A copy of a vault that refreshed would spend the single-use refresh tokens of the original. So the vault
+remembers which database it lies in (``Store.incarnation``); where that is another one, nothing refreshes
+until an operator says that this one is the original now (``vault adopt``).
+"""
+
+import hashlib
+import hmac
+import os
+
+from proxy.connectors.datakeys import DataKeys
+from proxy.connectors.rows import to_ms
+from proxy.connectors.seal import Place, SealBrokenError, key_id_of
+from proxy.connectors.store import Store
+from proxy.errors import StateError
+from proxy.secret import Secret
+
+MARK_BYTES = 16
+MARK_PLACE = Place("identity", "1", "mark_key")
+
+
+async def open_identity(store: Store, data_keys: DataKeys, now: float) -> bytes:
+    """The key of the fingerprints; a vault that has no identity yet gets one, in this incarnation.
+
+    Raises:
+        StateError: it does not open.
+    """
+    await data_keys.reserve(1)
+    incarnation = await store.incarnation()
+    async with store.transaction() as transaction:
+        rows = await transaction.fetch("SELECT mark_key FROM identity WHERE id = 1")
+        if not rows:
+            key = os.urandom(32)
+            sealed = data_keys.ring.seal(key, MARK_PLACE)
+            await transaction.execute(
+                "INSERT INTO identity (id, incarnation, mark_key, mark_key_id, adopted_at) "
+                "VALUES (1, $1, $2, $3, $4)",
+                incarnation,
+                sealed,
+                key_id_of(sealed),
+                to_ms(now),
+            )
+            return key
+    try:
+        return data_keys.ring.open(bytes(rows[0]["mark_key"]), MARK_PLACE)
+    except SealBrokenError as error:
+        raise StateError(f"the vault's identity does not open: restore a backup ({error})") from error
+
+
+def mark(key: bytes, token: Secret) -> bytes:
+    """A keyed fingerprint: equal for equal tokens, of no use without the vault's data keys."""
+    return hmac.new(key, token.reveal().encode(), hashlib.sha256).digest()[:MARK_BYTES]
