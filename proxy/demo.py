@@ -105,11 +105,11 @@ class Demo:
 
         async def first_call(app: App) -> None:
             try:
-                call = await self._try(f"{base_url(app)}{PATH}", key)
+                call = await self._try(f"{base_url(app.sockets)}{PATH}", key)
                 good.append(call.ok)
                 control = f"http://{app.sockets.addresses()['control'][0]}"
                 self._is_ready = True
-                self._on_ready(Ready(base_url(app), control, folder / config.name, call))
+                self._on_ready(Ready(base_url(app.sockets), control, folder / config.name, call))
             finally:
                 if self._once or not good:
                     server.stop()

@@ -6,26 +6,28 @@ import time
 from pathlib import Path
 
 from proxy import keys, log
-from proxy.app import App
+from proxy.core import Core
 from proxy.instance import FIRST_RUN_NAME, write_private
 from proxy.keys import KeyRecord
+from proxy.listeners import Sockets
 
 NAME = "first"
 
 
-async def make_first_key(app: App, folder: Path | None, *, folder_given: bool) -> None:
+async def make_first_key(core: Core, folder: Path | None, *, base: str, folder_given: bool) -> None:
     """Make a key where there is none at all, neither stored (revoked ones count) nor declared.
 
     On a terminal it is shown there; otherwise it goes into ``first-run`` in the data folder (mode 0600), and
-    only the path is logged. The commands in it name the folder where ``folder_given`` says that they have to.
+    only the path is logged. The commands in it name the folder where ``folder_given`` says that they have to;
+    ``base`` is where callers reach the data plane.
 
     Raises:
         StateError: the file cannot be written; no key was made then.
     """
-    if app.vault is None or folder is None or len(app.plane.keyring) or await app.vault.audit(limit=1):
+    vault = core.vault
+    if vault is None or folder is None or core.keys or await vault.audit(limit=1):
         return
     key_id, key = keys.generate()
-    base = base_url(app)
     where = f" --data-dir {shlex.quote(str(folder))}" if folder_given else ""
     text = (
         "A first proxy key, which may call every service:\n\n"
@@ -39,19 +41,18 @@ async def make_first_key(app: App, folder: Path | None, *, folder_given: bool) -
     )
     record = KeyRecord(key_id, NAME, keys.digest(key.reveal().encode()), ("*",), created_at=time.time())
     if sys.stdout.isatty():
-        await app.vault.add_key(record, actor="first start")
+        await vault.add_key(record, actor="first start")
         sys.stdout.write("\n" + text + "\n")
         sys.stdout.flush()
     else:
         path = folder / FIRST_RUN_NAME
         write_private(path, text)
-        await app.vault.add_key(record, actor="first start")
+        await vault.add_key(record, actor="first start")
         log.event("first_key_written", path=str(path), key_id=key_id)
-    app.keys_changed()
 
 
-def base_url(app: App) -> str:
+def base_url(sockets: Sockets) -> str:
     """Where callers on this machine reach the data plane; for texts that are read by people."""
-    addresses = app.sockets.addresses()["data"]
+    addresses = sockets.addresses()["data"]
     found = next((one for one in addresses if not one.startswith("unix:")), "127.0.0.1:8080")
     return f"http://{found.replace('0.0.0.0', '127.0.0.1')}"

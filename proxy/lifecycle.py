@@ -147,7 +147,8 @@ class Server:
                 app.opened(self._settings, catalog, self._output, _ignore if lock is None else lock.took)
             )
             stack.push_async_callback(self._end_reload)
-            await firstrun.make_first_key(running, folder, folder_given=self._folder_given)
+            base = firstrun.base_url(running.sockets)
+            await firstrun.make_first_key(running.core, folder, base=base, folder_given=self._folder_given)
             self._running = running
             await running.start()
             if folder is not None:
@@ -196,8 +197,8 @@ class Server:
             data=bound["data"],
             tls=bound["tls"],
             control=bound["control"],
-            services=len(running.catalog.services),
-            keys=len(running.plane.keyring),
+            services=len(running.core.catalog.services),
+            keys=len(running.core.keys),
             data_folder=None if folder is None else str(folder),
         )
 
@@ -240,14 +241,15 @@ class Server:
             self._reload_wanted = False
             try:
                 # reading takes files and maybe commands; only the exchange happens on the loop
-                prepared = await in_daemon(lambda: running.prepare(self._load()), name="reload")
-                waiting = running.reload(prepared)
+                prepared = await in_daemon(lambda: running.core.prepare(self._load()), name="reload")
+                waiting = await running.reload(prepared)
             except (ConfigurationError, StateError) as error:
                 log.event("reload_refused", level="error", reason=str(error))
             except Exception as error:  # noqa: BLE001  # a fault of ours must not end the server, nor later reloads
                 log.crash("reload_failed", error)
             else:
-                log.event("reloaded", services=len(running.catalog.services), after_restart=list(waiting))
+                services = len(running.core.catalog.services)
+                log.event("reloaded", services=services, after_restart=list(waiting))
 
     async def _end_reload(self) -> None:
         if self._reloading is not None:

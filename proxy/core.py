@@ -1,0 +1,190 @@
+"""What every process of a server has, whichever side it runs: settings, services, vault, token sources."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+from proxy import assembly, log, problems
+from proxy.catalog.model import Catalog
+from proxy.connectors.module import Connectors
+from proxy.connectors.vault import Vault
+from proxy.errors import ConfigurationError, Fault
+from proxy.following import VaultFollower
+from proxy.forwarding.addresses import Dial, Reason
+from proxy.forwarding.egress import Denied, Dialer
+from proxy.keys import KeyRecord
+from proxy.metrics import Metrics
+from proxy.settings import Settings
+
+RETIRE_S = 60.0  # longer than any fetch that a replaced source may still be at
+_RELOADED = frozenset({"services", "sources", "keys", "base44", "registrations"})
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What new settings come to; nothing in it is open yet, so it may be dropped."""
+
+    settings: Settings
+    catalog: Catalog
+    declared: Mapping[str, KeyRecord]
+    connectors: Connectors
+
+
+class Core:
+    """The ground that :class:`~proxy.dataside.DataSide` and :class:`~proxy.controlside.ControlSide` share.
+
+    Args:
+        settings: of the start; catalog: the services in force.
+        own: where the server listens, so that it never calls itself.
+        vault: None where no service and no key needs one.
+
+    ``on_change`` is called whenever keys, services or sources may have changed, ``on_taken`` with the number
+    of each change of the vault that is in force here from now on. ``take_uses`` gives the uses of keys noted
+    since it was last asked.
+    """
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, own: Iterable[Dial], vault: Vault | None
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.vault = vault
+        self.metrics = Metrics(catalog.services, problems.CODES, get_args(Reason))
+        self.dialer = Dialer(settings.egress.policy(tuple(own)), time.monotonic, on_denied=self._denied)
+        self.declared: Mapping[str, KeyRecord] = assembly.declared_keys(settings)
+        self.connectors = self._connectors_of(settings, catalog)
+        self.on_change: Callable[[], None] = _nothing
+        self.on_taken: Callable[[int], None] = _nothing
+        self.take_uses: Callable[[], Mapping[str, float]] = dict
+        self.follower: VaultFollower | None = None
+        if vault is not None:
+            self.follower = VaultFollower(
+                vault,
+                on_change=self._vault_changed,
+                take_uses=lambda: self.take_uses(),  # noqa: PLW0108  # the attribute is set later
+            )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.metrics.gauge("keys", "Proxy keys known", lambda: len(self.keys))
+
+    def _connectors_of(self, settings: Settings, catalog: Catalog) -> Connectors:
+        return Connectors(
+            catalog,
+            assembly.sources_of(settings, catalog, self.dialer),
+            assembly.vault_source(self.vault, catalog),
+        )
+
+    def _denied(self, denied: Denied) -> None:
+        for _, reason in denied.addresses:
+            self.metrics.denied(reason)
+        log.event(
+            "address_denied",
+            level="warning",
+            host=denied.host,
+            port=denied.port,
+            addresses=[f"{address} ({reason})" for address, reason in denied.addresses],
+        )
+
+    # --- running ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Follow the vault from now on."""
+        self._vault_changed()
+        if self.follower is not None:
+            self.go(self.follower.follow(), "vault")
+
+    def go(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something in the background until it ends or the server closes; a failure is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.crash("background_task_failed", error, task=task.get_name())
+
+    async def end_tasks(self) -> None:
+        """Cancel everything that :meth:`go` started."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of sources and connections; the vault belongs to whoever opened it."""
+        await self.end_tasks()
+        await self.connectors.close()
+        await self.dialer.aclose()
+
+    def checks(self) -> Mapping[str, str]:
+        """For readiness: whether the vault was read of late (R153)."""
+        if self.follower is None:
+            return {}
+        return {"vault": "unreadable" if self.follower.is_late else "ok"}
+
+    # --- keys -------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Mapping[str, KeyRecord]:
+        """The keys that the vault and the settings have now, by id."""
+        stored = {} if self.follower is None else self.follower.keys
+        return {**stored, **self.declared}
+
+    def _vault_changed(self) -> None:
+        self.on_change()
+        if self.vault is not None:
+            self.on_taken(self.vault.snapshot.sequence)
+
+    # --- reload -----------------------------------------------------------------------------------------
+
+    def prepare(self, settings: Settings, catalog: Catalog | None = None) -> Prepared:
+        """Read everything that :meth:`reload` takes over; for any thread, as commands may run for a while.
+
+        Args:
+            settings: the new ones.
+            catalog: their services; read from the files when None.
+
+        Raises:
+            ConfigurationError: with every fault.
+        """
+        catalog = assembly.catalog_of(settings) if catalog is None else catalog
+        assembly.check_followed(settings)
+        assembly.check_names(settings, catalog)
+        declared = assembly.declared_keys(settings)
+        if self.vault is None and assembly.needs_vault(settings, catalog):
+            raise ConfigurationError(
+                Fault("sources", "a service or key needs the vault now, which only a start opens: restart")
+            )
+        return Prepared(settings, catalog, declared, self._connectors_of(settings, catalog))
+
+    def reload(self, prepared: Prepared) -> tuple[str, ...]:
+        """Take over services, sources and keys of new settings at once; no connection drops (R160).
+
+        Returns:
+            the sections that have changed and count only after a restart.
+        """
+        waiting = tuple(
+            one.name
+            for one in fields(Settings)
+            if one.name not in _RELOADED
+            and getattr(prepared.settings, one.name) != getattr(self.settings, one.name)
+        )
+        retired, self.connectors = self.connectors, prepared.connectors
+        self.catalog, self.declared = prepared.catalog, prepared.declared
+        self.metrics.set_services(prepared.catalog.services)
+        self.on_change()
+        self.go(_retire(retired), "replaced sources")
+        return waiting
+
+
+def _nothing(*_: object) -> None:
+    """What is told to nobody."""
+
+
+async def _retire(connectors: Connectors) -> None:
+    try:
+        await asyncio.sleep(RETIRE_S)
+    finally:
+        await connectors.close()

@@ -1,0 +1,122 @@
+"""The side of a process that forwards: data plane, its server and listeners, connections to services."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from proxy import listeners, log
+from proxy.core import Core
+from proxy.forwarding.gate import Limits as HeadLimits
+from proxy.forwarding.handler import DataPlane, key_uses
+from proxy.forwarding.keys import KeyRing
+from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
+from proxy.forwarding.pool import Pool, UpstreamTimeouts
+from proxy.forwarding.server import DataServer
+from proxy.settings import Settings
+
+
+class DataSide:
+    """Answers callers on sockets that others bound.
+
+    Args:
+        core: see Core; its ``on_change`` and ``take_uses`` are taken over.
+        sockets: of which ``data``, ``tls`` and ``own`` are served here.
+        events: where finished requests go.
+    """
+
+    def __init__(self, core: Core, sockets: listeners.Sockets, events: log.EventWriter) -> None:
+        settings = core.settings
+        self._core = core
+        self._sockets = sockets
+        times = settings.timeouts
+        self.pool = Pool(
+            core.dialer,
+            UpstreamTimeouts(times.connect, times.first_byte, times.idle, times.total),
+            time.monotonic,
+            core.metrics.upstream,
+        )
+        self.plane = DataPlane(
+            catalog=core.catalog,
+            connectors=core.connectors,
+            pool=self.pool,
+            metrics=core.metrics,
+            events=events,
+            options=_options(settings),
+        )
+        self.server = DataServer(self.plane.answer, self.plane.refuse, _server_limits(settings))
+        self._tls = listeners.tls_context(settings)
+        self._loops: list[asyncio.AbstractServer] = []
+        core.on_change = self._changed
+        core.take_uses = self._take_uses
+        self._changed()
+        self._count_things(events)
+
+    def _count_things(self, events: log.EventWriter) -> None:
+        metrics = self._core.metrics
+        metrics.gauge("caller_connections", "Open connections from callers", lambda: self.server.callers)
+        metrics.gauge(
+            "upstream_open_connections", "Open connections to services", lambda: self.pool.open_connections
+        )
+        metrics.counter("log_events_dropped", "Request events not written", lambda: events.dropped)
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        self.pool.start()
+        self.server.start()
+        for one in self._sockets.data:
+            self._loops.append(await listeners.serve(self.server, one, None))
+        for service, one in self._sockets.own:
+            self._loops.append(await listeners.serve(self.server.for_service(service), one, None))
+        for one in self._sockets.tls:
+            self._loops.append(await listeners.serve(self.server, one, self._tls))
+
+    async def drain(self, seconds: float) -> bool:
+        """Stop accepting and let requests in flight end; True when all did within ``seconds`` (R70)."""
+        self.plane.draining = True
+        for loop_server in self._loops:
+            loop_server.close()
+        return await self.server.drain(seconds)
+
+    async def close(self) -> None:
+        """Let go of the connections to services."""
+        await self.pool.close()
+
+    def checks(self) -> Mapping[str, str]:
+        """For readiness: not draining."""
+        return {"data_plane": "draining" if self.plane.draining else "ok"}
+
+    def _changed(self) -> None:
+        """Put the keys, services and sources in force that there are now."""
+        self.plane.catalog, self.plane.connectors = self._core.catalog, self._core.connectors
+        self.plane.keyring = KeyRing(self._core.keys)
+        for fault in self.plane.keyring.faults:
+            log.event("permit_ignored", level="warning", place=fault.place, reason=fault.message)
+
+    def _take_uses(self) -> Mapping[str, float]:
+        return {key: when for key, when in key_uses(self.plane).items() if key not in self._core.declared}
+
+
+def _options(settings: Settings) -> DataPlaneOptions:
+    limits = settings.limits
+    return DataPlaneOptions(
+        limits=HeadLimits(limits.request_line, limits.header_bytes, limits.headers),
+        body_bytes=limits.body_bytes,
+        body_idle_s=settings.timeouts.body_idle,
+        replay_bytes=limits.replay_bytes,
+        upstream_per_service=limits.upstream_per_service,
+        host_suffixes=tuple(suffix.lower().strip(".") for suffix in settings.data.host_suffixes),
+        fallback=settings.data.fallback,
+    )
+
+
+def _server_limits(settings: Settings) -> ServerLimits:
+    limits, times = settings.limits, settings.timeouts
+    return ServerLimits(
+        connections=limits.connections,
+        request_line=limits.request_line,
+        header_bytes=limits.header_bytes,
+        headers=limits.headers,
+        head_s=times.head,
+        body_idle_s=times.body_idle,
+        keep_alive_s=times.keep_alive,
+    )
