@@ -51,7 +51,8 @@ class LiveStore:
             used = {
                 row[column] for row in changes.connections for column in ("access_key_id", "refresh_key_id")
             }
-            if used - {None} - self._data_keys.ring.keys.keys():
+            ring = self._data_keys.ring
+            if used - {None} - ring.keys.keys() or changes.active_key != ring.active:
                 await self._data_keys.reload()
             self.snapshot = advance(self.snapshot, changes, self._data_keys.ring)
         for listener in tuple(self._listeners):
@@ -129,5 +130,8 @@ class LiveStore:
             StateError: it is no master key.
         """
         master = master_key(new_master_key)
-        await self._data_keys.rewrap(master)
-        await self.record(actor, "vault.rewrap", "vault", {"master_key": master.key_id})
+        async with self._change(actor, "vault.rewrap", "vault") as change:
+            count = await self._data_keys.rewrap(change.transaction, master)
+            change.detail.update(master_key=master.key_id, data_keys=count)
+        self._data_keys.follow(master)
+        await self._erase()

@@ -4,17 +4,18 @@ A key is only ever created for a vault that holds nothing yet, and only in the d
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from proxy.connectors.folder import sync_folder
 from proxy.connectors.process import CommandFailedError, run_command
-from proxy.connectors.seal import new_master_key
+from proxy.connectors.seal import master_key, new_master_key
 from proxy.errors import StateError
 from proxy.secret import Secret
 
@@ -22,11 +23,22 @@ FILE_NAME = "master.key"
 _MAX_BYTES = 4096
 
 
+def _id_of(key: Secret) -> str | None:
+    """The key's id; None for text that is no key."""
+    try:
+        return master_key(key).key_id
+    except StateError:
+        return None
+
+
 class MasterKeySource(Protocol):
     """Gives the master key in its written form."""
 
-    async def load(self, *, may_create: bool) -> Secret:
+    async def load(self, *, may_create: bool, needed: Collection[str] = ()) -> Secret:
         """The key; a new one only if ``may_create`` (the vault is empty) and the source allows it.
+
+        ``needed``: ids of the master keys that the vault is sealed with; a source that has several gives one
+        of those.
 
         Raises:
             StateError: there is no usable key.
@@ -40,7 +52,7 @@ class GivenKey:
 
     key: Secret
 
-    async def load(self, *, may_create: bool) -> Secret:  # noqa: ARG002  # a given key is never made
+    async def load(self, *, may_create: bool, needed: Collection[str] = ()) -> Secret:  # noqa: ARG002  # there is one
         """The key as it was given."""
         return self.key
 
@@ -52,16 +64,52 @@ class KeyFile:
     path: Path
     create: bool = True
 
-    async def load(self, *, may_create: bool) -> Secret:
-        """Read the file, or create it.
+    async def load(self, *, may_create: bool, needed: Collection[str] = ()) -> Secret:
+        """Read the file, or create it; or end a change of the key that was cut off after it counted.
 
         Raises:
             StateError: missing and not to be created, readable by others, or not readable by us.
         """
-        return await asyncio.to_thread(self._load, may_create)
+        return await asyncio.to_thread(self._load, may_create, frozenset(needed))
 
-    def _load(self, may_create: bool) -> Secret:  # noqa: FBT001  # to_thread passes it by position
-        found = self._read()
+    @property
+    def next_path(self) -> Path:
+        """Where a new key lies while the vault is changed over to it."""
+        return self.path.with_name(f"{self.path.name}.next")
+
+    def prepare(self, key: Secret) -> None:
+        """Put a new key beside the old one, durably; the vault may be changed over to it then.
+
+        Raises:
+            StateError: the folder or disk does not let us.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self.next_path.unlink()  # of a change that was given up before it counted
+        self._write(key, self.next_path)
+
+    def promote(self) -> None:
+        """The new key takes the old one's place; another process may have done so before us.
+
+        Raises:
+            StateError: the folder or disk does not let us.
+        """
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self.next_path.replace(self.path)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise StateError(
+                f"the new master key lies in {self.next_path} and could not be put in place "
+                f"({error.strerror}): move it to {self.path}"
+            ) from error
+
+    def _load(self, may_create: bool, needed: frozenset[str]) -> Secret:  # noqa: FBT001  # to_thread passes it by position
+        found = self._read(self.path)
+        if needed and (found is None or _id_of(found) not in needed):
+            following = self._read(self.next_path)
+            if following is not None and _id_of(following) in needed:
+                self.promote()
+                return following
         if found is not None:
             return found
         if not may_create:
@@ -74,31 +122,33 @@ class KeyFile:
                 f"there is no master key in {self.path} and none may be created here; give one as "
                 "CONNECTOR_PROXY_MASTER_KEY or storage.master_key (32 random bytes in base64url)"
             )
-        self._write(new_master_key())
-        created = self._read()
+        self._write(new_master_key(), self.path)
+        created = self._read(self.path)
         if created is None:
             raise StateError(f"the master key file {self.path} vanished while it was made")
         return created
 
-    def _read(self) -> Secret | None:
+    @staticmethod
+    def _read(path: Path) -> Secret | None:
         try:
-            with self.path.open("rb") as file:
+            with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 content = file.read(_MAX_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StateError(f"the master key file {self.path} cannot be read: {error.strerror}") from error
+            raise StateError(f"the master key file {path} cannot be read: {error.strerror}") from error
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise StateError(
-                f"the master key file {self.path} is open to other users ({stat.S_IMODE(mode):04o}): "
-                f"chmod 600 {self.path}, and think about who may have read it"
+                f"the master key file {path} is open to other users ({stat.S_IMODE(mode):04o}): "
+                f"chmod 600 {path}, and think about who may have read it"
             )
         return Secret(content.decode("ascii", "replace").strip())
 
-    def _write(self, key: Secret) -> None:
+    @staticmethod
+    def _write(key: Secret, path: Path) -> None:
         """Whole or not at all, and never over another: written aside, synced, then linked to its name."""
-        aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}")
+        aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -107,14 +157,14 @@ class KeyFile:
                     file.flush()
                     os.fsync(file.fileno())
                 try:
-                    os.link(aside, self.path)
+                    os.link(aside, path)
                 except FileExistsError:
                     return  # another process was first: its key counts
             finally:
                 aside.unlink()
-            sync_folder(self.path.parent)
+            sync_folder(path.parent)
         except OSError as error:
-            raise StateError(f"the master key file {self.path} cannot be made: {error.strerror}") from error
+            raise StateError(f"the master key file {path} cannot be made: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +175,7 @@ class KeyCommand:
     environment: Mapping[str, str]
     timeout: float = 30.0
 
-    async def load(self, *, may_create: bool) -> Secret:  # noqa: ARG002  # a command's key is never made here
+    async def load(self, *, may_create: bool, needed: Collection[str] = ()) -> Secret:  # noqa: ARG002  # there is one
         """Run the command once.
 
         Raises:

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from proxy.connectors import causes
 from proxy.connectors.lifetimes import refresh_time
 from proxy.connectors.model import Connection, Credential, Tokens
 from proxy.connectors.rows import CONNECTION_COLUMNS, KEY_COLUMNS, connection_of, key_of, open_tokens
@@ -11,7 +12,7 @@ from proxy.connectors.seal import Keyring, SealBrokenError
 from proxy.connectors.store import Row, Transaction
 from proxy.keys import KeyRecord
 
-DAMAGED = "sealed_tokens_damaged"
+DAMAGED = causes.DAMAGED
 _SERVING = frozenset({"active", "refreshing"})
 
 
@@ -59,6 +60,7 @@ class Changes:
     connections: tuple[Row, ...]
     key_ids: frozenset[str]
     keys: tuple[Row, ...]
+    active_key: str | None
 
 
 async def read_changes(transaction: Transaction, known: int) -> Changes:
@@ -76,6 +78,7 @@ async def read_changes(transaction: Transaction, known: int) -> Changes:
         f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1",  # noqa: S608  # our own column names
         since,
     )
+    active = await transaction.fetch("SELECT key_id FROM data_keys WHERE is_active = 1")
     return Changes(
         sequence,
         since,
@@ -84,6 +87,7 @@ async def read_changes(transaction: Transaction, known: int) -> Changes:
         tuple(connections),
         frozenset(row["key_id"] for row in key_ids),
         tuple(keys),
+        None if not active else str(active[0]["key_id"]),
     )
 
 
