@@ -116,12 +116,13 @@ class ServiceMetrics:
 
 @dataclass(slots=True)
 class UpstreamCounters:
-    """Connections to services: add to the fields directly."""
+    """Connections to services, and requests sent once more on another: add to the fields directly."""
 
     opened: int = 0
     reused: int = 0
     failed: int = 0
     retried: int = 0
+    replayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class Metrics(Collector):
             "reused": upstream.reused,
             "failed": upstream.failed,
             "retried": upstream.retried,
+            "replayed": upstream.replayed,
         }
         yield _family("upstream_connections", "Connections to services", events, "event", is_counter=True)
         for callback in self._callbacks:

@@ -106,6 +106,17 @@ class AnswerReader:
         parts, self._parts, self.size = self._parts, [], 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def peek(self) -> bytes:
+        """The body bytes that :meth:`take` would give; they stay."""
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0] if self._parts else b""
+
+    def value(self, name: bytes) -> bytes:
+        """The field of that lower-case name in the final head; empty when there is none or more than one."""
+        found = [value for key, value in zip(self._names, self._values, strict=True) if key.lower() == name]
+        return found[0] if len(found) == 1 else b""
+
     def finish(self) -> None:
         """The exchange is over: llhttp starts afresh where it waits for something else than the next answer.
 

@@ -1,32 +1,24 @@
 """One request to a service and its answer back to the caller: connect, send, wait, relay (design §7)."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-
 from proxy.catalog.origin import Origin
-from proxy.errors import (
-    BadRequest,
-    BodyTooLarge,
-    RequestError,
-    RequestTimeout,
-    UpstreamError,
-    UpstreamUnreachable,
-)
-from proxy.forwarding.caller import CONTINUE, CallerConnection
-from proxy.forwarding.form import refuse_key
+from proxy.errors import RequestError, UpstreamUnreachable
+from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.pool import Pool
+from proxy.forwarding.refusal import MOST_S, Rule, is_readable, judge
 from proxy.forwarding.relay import Relay
 from proxy.forwarding.scrub import Scrubber, masked, worth_scrubbing
+from proxy.forwarding.upload import END_OF_CHUNKS, Upload
 from proxy.forwarding.upstream import UpstreamConnection
 
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-END_OF_CHUNKS = b"0\r\n\r\n"
 
 
 @dataclass(slots=True)
@@ -48,61 +40,45 @@ class Timeline:
     echoes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """``bytes``: most a request body may have; ``idle_s``: seconds between two pieces of it; 0: no limit."""
-
-    bytes: int = 0
-    idle_s: float = 60.0
-
-
 class Exchange:
     """Sends one request and waits for its head; then relays, or is dropped.
 
-    ``body``: of the request, when it was read already; else it streams from ``payload``, and is stopped where
-    ``watch`` (the caller's key) stands in it.
+    ``await exchange.send(...)``, perhaps ``await exchange.send_again(...)``, then exactly one of
+    ``await exchange.relay(...)`` and ``exchange.drop()``.
 
-    ``await exchange.send(...)``, then exactly one of ``await exchange.relay(...)`` and ``exchange.drop()``.
+    Args:
+        pool: where connections come from.
+        head: of the request.
+        caller: who waits for the answer.
+        upload: the request's body; None when it has none.
+        timeline: filled in as things happen.
+        clock: monotonic seconds.
     """
 
-    __slots__ = (
-        "_body",
-        "_caller",
-        "_clock",
-        "_connection",
-        "_head",
-        "_limits",
-        "_payload",
-        "_pool",
-        "_timeline",
-        "_upload",
-        "_watch",
-    )
+    __slots__ = ("_caller", "_clock", "_connection", "_head", "_pool", "_timeline", "_upload")
 
     def __init__(
         self,
         pool: Pool,
         head: Head,
-        payload: StreamReader,
         caller: CallerConnection,
         *,
-        limits: BodyLimits,
+        upload: Upload | None,
         timeline: Timeline,
         clock: Callable[[], float],
-        body: bytes | None = None,
-        watch: bytes | None = None,
     ) -> None:
-        self._watch = watch
         self._pool = pool
-        self._body = body
         self._head = head
-        self._payload = payload
         self._caller = caller
-        self._limits = limits
         self._timeline = timeline
         self._clock = clock
         self._connection: UpstreamConnection | None = None
-        self._upload: asyncio.Task[None] | None = None
+        self._upload = upload
+
+    @property
+    def replayable(self) -> bool:
+        """Everything of the request is at hand: it could be sent once more (R63)."""
+        return self._upload is None or self._upload.replayable
 
     async def send(self, origin: Origin, outgoing: bytes) -> AnswerHead:
         """Send the request (its body streams) and wait for the head of the final answer.
@@ -142,69 +118,48 @@ class Exchange:
         return not connection.answered and self._head.body == "none" and self._head.method in IDEMPOTENT
 
     def _start(self, connection: UpstreamConnection, outgoing: bytes) -> None:
-        """Write the head and what is there of the body; one that is still coming streams in its own task."""
         self._connection = connection
-        timeline = self._timeline
-        timeline.upstream = connection.address
-        head, payload = self._head, self._payload
-        if self._body is not None:
-            timeline.bytes_in = len(self._body)
-            connection.send(head.method, outgoing + self._body)
-        elif head.body == "none":
-            connection.send(head.method, outgoing)
-        elif payload.is_eof() and payload.exception() is None:
-            body = payload.read_nowait(-1) if payload is not EMPTY_PAYLOAD else b""
-            self._check_size(len(body))
-            refuse_key(body, self._watch)
-            timeline.bytes_in = len(body)
-            if head.body == "chunked":
-                body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
-            connection.send(head.method, outgoing + body)
+        self._timeline.upstream = connection.address
+        if self._upload is None:
+            connection.send(self._head.method, outgoing)
         else:
-            connection.send(head.method, outgoing, uploading=True)
-            if head.expects_continue:
-                self._caller.write(CONTINUE)
-            self._upload = asyncio.get_running_loop().create_task(self._stream_body(connection))
+            self._upload.start(connection, outgoing)
 
-    def _check_size(self, size: int) -> None:
-        if self._limits.bytes and size > self._limits.bytes:
-            raise BodyTooLarge(f"the request body is larger than {self._limits.bytes} bytes")
+    async def is_refused(self, rule: Rule, answer: AnswerHead) -> bool:
+        """True when the answer says that the token was refused; its body stays to be relayed.
 
-    async def _stream_body(self, connection: UpstreamConnection) -> None:
-        """Pass the request body on, piece by piece; on trouble fail the exchange with what went wrong."""
-        loop = asyncio.get_running_loop()
-        idle = self._limits.idle_s
-        chunked = self._head.body == "chunked"
-        before = b""
-        try:
-            async with asyncio.timeout(None) as timer:
-                while True:
-                    timer.reschedule(loop.time() + idle if idle else None)
-                    piece = await self._payload.readany()
-                    if not piece:
-                        break
-                    self._timeline.bytes_in += len(piece)
-                    self._check_size(self._timeline.bytes_in)
-                    if self._watch is not None:
-                        refuse_key(before + piece, self._watch)
-                        before = piece[-len(self._watch) :]
-                    timer.reschedule(None)  # from here it is the service's time, which the pool watches
-                    await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                timer.reschedule(None)
-                if chunked:
-                    await connection.write(END_OF_CHUNKS)
-        except TimeoutError:
-            connection.expire(RequestTimeout("the request body did not arrive in time"))
-        except UpstreamError:
-            return  # the answer may be there already (an early 413); waiting for the head tells
-        except RequestError as error:
-            connection.expire(error)
-        except ConnectionError:
-            connection.abort()
-        except Exception:  # noqa: BLE001  # the parser's payload errors have no common base
-            connection.expire(BadRequest("the request body is not well-formed"))
-        else:
-            connection.upload_finished()
+        Waits for the body only where it may tell, for at most ``refusal.MOST_S`` seconds and
+        ``refusal.MOST_BYTES``.
+
+        Args:
+            rule: for the status of the answer.
+            answer: its head.
+        """
+        connection = self._connection
+        if connection is None or not rule.literals or answer.body == "none":
+            return rule.otherwise
+        coding = connection.value(b"content-encoding")
+        if not is_readable(connection.value(b"content-type"), coding, answer.length):
+            return rule.otherwise
+        verdict = judge(rule, connection.peek(), coding, complete=connection.complete)
+        if verdict is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(MOST_S):
+                    while verdict is None and await connection.wait_more():
+                        verdict = judge(rule, connection.peek(), coding, complete=connection.complete)
+        return rule.otherwise if verdict is None else verdict
+
+    async def send_again(self, origin: Origin, outgoing: bytes) -> AnswerHead:
+        """Send the request once more, with another head; only where :attr:`replayable`. As :meth:`send`."""
+        if self._upload is not None:
+            await self._upload.stop()
+        connection = self._connection
+        if connection is not None and connection.take_whole_body() is not None:
+            self._connection = None
+            self._pool.give_back(connection)
+        self.drop()
+        self._pool.counters.replayed += 1
+        return await self.send(origin, outgoing)
 
     async def relay(self, answer: AnswerHead, token: bytes = b"") -> None:
         """Write the answer to the caller: head at once, body as it arrives.
@@ -216,6 +171,8 @@ class Exchange:
         connection, caller, timeline = self._connection, self._caller, self._timeline
         if connection is None:
             raise RuntimeError("relay before send")
+        if self._upload is not None:
+            self._upload.forget()
         if connection.uploading or caller.server.draining:
             caller.keep = False
         http10 = self._head.http10
@@ -268,7 +225,7 @@ class Exchange:
             self._timeline.cut = relay.error
 
     def _finish(self) -> None:
-        if self._upload is not None and not self._upload.done():
+        if self._upload is not None:
             self._upload.cancel()
         if self._connection is not None:
             connection, self._connection = self._connection, None
@@ -278,7 +235,6 @@ class Exchange:
         """End the exchange without an answer for the caller: the upstream connection is cut (R58)."""
         if self._upload is not None:
             self._upload.cancel()
-            self._upload = None
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.abort()

@@ -19,7 +19,7 @@ from proxy.connectors.model import Credential
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import BodyLimits, Exchange, Timeline
+from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.form import freed_body, key_in_form
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
@@ -33,11 +33,11 @@ from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.rewrite import Injection, prepare, request_head
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
 from proxy.forwarding.slowdown import Slowdown
+from proxy.forwarding.upload import BodyLimits, Upload
 from proxy.metrics import Metrics
 from proxy.problems import Answer, internal, row
 
 _INJECTIONS_KEPT = 4096
-_UNAUTHORIZED = 401
 
 
 class Credentials(Protocol):
@@ -109,7 +109,7 @@ class DataPlane:
         self._pool = pool
         self._recorder = Recorder(metrics, events, clock, wall)
         self._options = options
-        self._body_limits = BodyLimits(options.body_bytes, options.body_idle_s)
+        self._body_limits = BodyLimits(options.body_bytes, options.body_idle_s, options.replay_bytes)
         self._clock = clock
         self._wall = wall
         self._slowdown = Slowdown()
@@ -238,31 +238,28 @@ class DataPlane:
     ) -> None:
         """Send the request with the account's token and relay the answer."""
         head, credential = admitted.head, admitted.credential
-        exchange = Exchange(
-            self._pool,
-            head,
-            payload,
-            caller,
-            limits=self._body_limits,
-            timeline=timeline,
-            clock=self._clock,
-            body=admitted.body,
-            watch=admitted.presented.key if admitted.watched else None,
-        )
+        upload = None
+        if head.body != "none":
+            watch = admitted.presented.key if admitted.watched else None
+            upload = Upload(head, payload, caller, self._body_limits, body=admitted.body, watch=watch)
+        exchange = Exchange(self._pool, head, caller, upload=upload, timeline=timeline, clock=self._clock)
         try:
             injection, outgoing = self._outgoing(admitted, caller.repeat)
             answer = await exchange.send(injection.origin, outgoing)
-            if answer.status == _UNAUTHORIZED and head.body == "none":
+            rule = injection.refusals.get(answer.status)
+            if rule is not None and injection.line in outgoing and await exchange.is_refused(rule, answer):
                 newer = await self.connectors.refused(credential)
-                if newer is not None and newer is not credential:
-                    exchange.drop()
+                if newer is not None and newer is not credential and exchange.replayable:
                     again = admitted._replace(credential=newer)
                     injection, outgoing = self._outgoing(again, caller.repeat)
-                    answer = await exchange.send(injection.origin, outgoing)
+                    answer = await exchange.send_again(injection.origin, outgoing)
             await exchange.relay(answer, injection.token)
         except BaseException:
             exchange.drop()
             raise
+        finally:
+            if upload is not None:
+                timeline.bytes_in = upload.size
 
     def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
         """What the account puts into the request, and the request's head as bytes with it in."""

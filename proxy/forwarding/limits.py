@@ -22,14 +22,16 @@ class ServerLimits:
 class DataPlaneOptions:
     """``body_bytes``: limit of a request body (0: none). ``body_idle_s``: seconds between its pieces.
 
-    ``upstream_per_service``: requests to one service at once. ``connect_base_url``: where a person connects
-    an account, None when nothing is served there. ``host_suffixes``: of virtual hosts, lower case.
-    ``fallback``: paths that only one service has go to it.
+    ``replay_bytes``: how much of a body is kept for a replay with a newer token. ``upstream_per_service``:
+    requests to one service at once. ``connect_base_url``: where a person connects an account, None when
+    nothing is served there. ``host_suffixes``: of virtual hosts, lower case. ``fallback``: paths that only
+    one service has go to it.
     """
 
     limits: Limits = field(default_factory=Limits)
     body_bytes: int = 0
     body_idle_s: float = 60.0
+    replay_bytes: int = 65_536
     upstream_per_service: int = 256
     connect_base_url: str | None = None
     host_suffixes: tuple[str, ...] = ()

@@ -40,6 +40,7 @@ class Counters(Protocol):
     reused: int
     failed: int
     retried: int
+    replayed: int
 
 
 class Pool:

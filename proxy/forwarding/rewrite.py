@@ -15,6 +15,7 @@ from proxy.errors import BadRequest, CredentialInvalid
 from proxy.forwarding.gate import Head, HeadField
 from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, Memo, fold
 from proxy.forwarding.keys import Presented, query_pairs
+from proxy.forwarding.refusal import Rule, rules_of
 from proxy.forwarding.routing import Route
 from proxy.keys import PREFIX
 from proxy.secret import Secret
@@ -49,6 +50,7 @@ class Injection:
     defaults: tuple[tuple[bytes, bytes], ...]
     none_parameters: frozenset[bytes]
     may_go_without: bool
+    refusals: Mapping[int, Rule] = field(repr=False)
 
 
 def prepare(
@@ -91,6 +93,7 @@ def prepare(
         ),
         none_parameters=frozenset(name.lower().encode() for name in host.none_when_query),
         may_go_without=bool(host.none_when or host.none_when_query),
+        refusals=rules_of(service) if line else {},
     )
 
 

@@ -151,6 +151,31 @@ class UpstreamConnection(asyncio.Protocol):
             return reader.head
         raise reader.fault or UpstreamUnreachable("the service closed the connection before an answer")
 
+    @property
+    def complete(self) -> bool:
+        """The whole answer has arrived."""
+        return self._reader.complete
+
+    def value(self, name: bytes) -> bytes:
+        """The answer's field of that lower-case name; empty when there is none or more than one."""
+        return self._reader.value(name)
+
+    def peek(self) -> bytes:
+        """The body bytes that wait to be taken; they stay."""
+        return self._reader.peek()
+
+    async def wait_more(self) -> bool:
+        """Wait for more of the body, or its end; False when nothing more will come."""
+        reader = self._reader
+        if reader.complete or reader.fault is not None:
+            return False
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        return True
+
     def take_whole_body(self) -> bytes | None:
         """The body, if all of it has arrived already; else None."""
         return self._reader.take() if self._reader.complete else None
@@ -234,8 +259,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(reader.fault)
             self.abort()
             return
-        if reader.head is not None and self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if reader.head is not None:
+            self._wake()
         sink = self._sink
         if sink is not None:
             if reader.size:
@@ -250,6 +275,8 @@ class UpstreamConnection(asyncio.Protocol):
         """An orderly end: FIN, under TLS a close_notify. A TLS stream cut without one ends no body."""
         self._ended = True
         self._reader.feed_eof()
+        if self._reader.complete:
+            self._wake()
         if self._at_work and self._reader.complete and self._sink is not None:
             sink, self._sink = self._sink, None
             sink.end([])
@@ -278,12 +305,15 @@ class UpstreamConnection(asyncio.Protocol):
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
 
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     def _fail(self, error: RequestError) -> None:
         reader = self._reader
         if reader.fault is None and not reader.complete:
             reader.fault = error
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
         if self._sink is not None:
             sink, self._sink = self._sink, None
             sink.broken(reader.fault or error)

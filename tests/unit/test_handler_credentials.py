@@ -63,16 +63,6 @@ async def test_without_a_newer_token_the_401_passes() -> None:
         assert len(on.source.refusals) == 2
 
 
-async def test_a_body_is_not_replayed() -> None:
-    """A request with a body is sent once, whatever the answer: its 401 passes (R63)."""
-    async with scene(refusing_the_first_token) as on:
-        on.source.newer = credential("token-two")
-        got = await on.call("POST", body=b"x")
-        assert got.status == 401
-        assert len(on.upstream.seen()) == 1
-        assert on.source.refusals == []
-
-
 async def test_a_grant_that_proves_dead() -> None:
     """When asking for a newer token shows that the grant is dead, the caller is told so with a 424, not the 401 (R63)."""
     async with scene(refusing_the_first_token) as on:
