@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 PINNED := $(PIP) --no-compile --require-hashes --no-deps --no-build-isolation $(PIP_FLAGS)
 NPM := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm --ignore-scripts --no-audit --no-fund --loglevel=error
 SYSTEM_TOOLS := nginx wrk strace
-NODE_LOCKS := $(wildcard tests/sdk/package-lock.json)
+NODE_LOCKS := $(wildcard tests/*/package-lock.json)
 SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
 
 .SHELLFLAGS := -euc
@@ -56,8 +56,8 @@ lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases
 	$(COMPILE) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock pyproject.toml --group dev
 	$(COMPILE) -c requirements-dev.lock -o tests/benchmarks/requirements.lock --group bench
 	$(COMPILE) -c requirements-dev.lock -o tests/sdk/requirements.lock --group sdk
-	rm -rf tests/sdk/package-lock.json tests/sdk/node_modules
-	$(NPM) install --package-lock-only --omit-lockfile-registry-resolved --min-release-age=7 --prefix tests/sdk
+	for folder in tests/sdk tests/oauth; do rm -rf $$folder/package-lock.json $$folder/node_modules; \
+	  $(NPM) install --package-lock-only --omit-lockfile-registry-resolved --min-release-age=7 --prefix $$folder; done
 
 clean: ## removes what these targets made
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -65,6 +65,7 @@ settings.configure(
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": str(FOLDER / "provider.sqlite3"),
+            "ATOMIC_REQUESTS": True,  # checking and spending a token are one: of two at once the second is late
             "OPTIONS": {
                 "timeout": 20,
                 "transaction_mode": "IMMEDIATE",  # SQLite's stand-in for the row locks that the toolkit takes
