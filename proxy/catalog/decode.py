@@ -161,7 +161,10 @@ def _param(name: str, table: Table) -> Param:
         example=table.text("example"),
         description=table.text("description"),
         source=table.text(
-            "source", "user", form=r"user|call|token:[A-Za-z0-9_.]+", what="user, call or token:PATH"
+            "source",
+            "user",
+            form=r"user|call|(?:token|callback):[A-Za-z0-9_.]+",
+            what="user, call, token:PATH or callback:NAME",
         ),
         aliases=table.texts("aliases"),
         lower=table.flag("lower"),

@@ -1,5 +1,6 @@
 """The provider's half of a file, one function a table: OAuth, verify call, rate limits, failures, errors."""
 
+import re
 from typing import Literal, get_args
 
 from proxy.catalog.jsonpath import JSON_PATH
@@ -32,6 +33,8 @@ _REFRESH: tuple[Literal["stable", "rotating_strict", "rotating_lenient", "none",
 )  # fmt: skip
 _REVOKE_AUTH: tuple[Literal["body", "basic", "bearer", "none"], ...] = ("body", "basic", "bearer", "none")
 _REVOKE_BODY: tuple[Literal["form", "json", "none"], ...] = ("form", "json", "none")
+_REVOKE_TOKEN: tuple[Literal["refresh", "access", "both"], ...] = ("refresh", "access", "both")
+_UNTOLD: tuple[Literal["lifetime", "never"], ...] = ("lifetime", "never")
 _ON: tuple[Literal["api", "token"], ...] = ("api", "token")
 
 
@@ -41,7 +44,7 @@ def oauth(table: Table | None) -> OAuth | None:
         return None
     decoded = OAuth(
         family=table.text("family", required=True, form=r"[a-z][a-z0-9_]*", what="a word"),
-        authorization_url=_endpoint(table, "authorization_url", required=True),
+        authorization_url=_endpoint(table, "authorization_url", required=_asks_a_person(table)),
         token_url=_endpoint(table, "token_url", required=True),
         refresh_url=_endpoint(table, "refresh_url"),
         grant=table.choice("grant", _GRANTS, "authorization_code"),
@@ -57,7 +60,9 @@ def oauth(table: Table | None) -> OAuth | None:
         authorization_params=table.pairs("authorization_params"),
         token_params=table.pairs("token_params"),
         refresh_params=table.pairs("refresh_params"),
-        answer=_answer(table),
+        answer=_answer(table, "answer"),
+        refresh_answer=_answer(table, "refresh_answer"),
+        untold_expiry=table.choice("untold_expiry", _UNTOLD, "lifetime"),
         refresh=table.choice("refresh", _REFRESH, "stable"),
         refresh_grace_s=table.number("refresh_grace_s"),
         access_lifetime_s=table.number("access_lifetime_s", lowest=1),
@@ -67,6 +72,8 @@ def oauth(table: Table | None) -> OAuth | None:
         revoke_auth=table.choice("revoke_auth", _REVOKE_AUTH, "body"),
         revoke_body=table.choice("revoke_body", _REVOKE_BODY, "form"),
         revoke_param=table.text("revoke_param", "token"),
+        revoke_token=table.choice("revoke_token", _REVOKE_TOKEN, "refresh"),
+        revoke_hint=table.flag("revoke_hint"),
         revoke_shared=table.flag("revoke_shared"),
         introspect_url=_endpoint(table, "introspect_url"),
         login_hint=table.text("login_hint"),
@@ -80,11 +87,17 @@ def _endpoint(table: Table, key: str, *, required: bool = False) -> str:
     return table.text(key, required=required, form=_ENDPOINT, what=_ENDPOINT_WORDS)
 
 
-def _answer(table: Table) -> dict[str, str]:
-    answer = table.pairs("answer")
-    for name in answer:
+def _asks_a_person(table: Table) -> bool:
+    return table.choice("grant", _GRANTS, "authorization_code") == "authorization_code"
+
+
+def _answer(table: Table, key: str) -> dict[str, str]:
+    answer = table.pairs(key)
+    for name, path in answer.items():
         if name not in ANSWER_FIELDS:
-            table.fault(f"answer.{name}", f"is not one of {', '.join(ANSWER_FIELDS)}")
+            table.fault(f"{key}.{name}", f"is not one of {', '.join(ANSWER_FIELDS)}")
+        if re.fullmatch(JSON_PATH, path, re.ASCII) is None or not path:
+            table.fault(f"{key}.{name}", f"must be {_JSON_WORDS}, not {path!r}")
     return answer
 
 

@@ -80,7 +80,8 @@ class Param:
     """A value of ``connection_config`` (or, with ``informational``, of the connection's metadata).
 
     ``pattern`` is matched fully, ASCII only, after lower-casing when ``lower``. ``source`` tells where it
-    comes from: ``user``, ``token:dotted.path`` of the token answer, or ``call`` (the verify call).
+    comes from: ``user``, ``token:dotted.path`` of the token answer, ``callback:name`` of the redirect's
+    query, or ``call`` (the verify call).
     ``prefix`` is put in front of a value that has no ``://`` (``acme.my.salesforce.com``). ``default`` fills
     addresses when the connection says nothing; it never shows up in ``connection_config``.
     """
@@ -185,10 +186,13 @@ class OAuth:
 
     ``refresh``: stable | rotating_strict | rotating_lenient | none | remint.
     ``refresh_grace_s``: how long a spent refresh token still works; None when unknown.
-    ``answer``: our field name -> dotted path in the token answer, where it is not the standard name.
+    ``answer``: our field name -> dotted path in the token answer, where it is not the standard name;
+    ``refresh_answer``: those that the answer to a refresh has elsewhere. ``untold_expiry``: how long a token
+    lives when the answer has no expires_in: ``access_lifetime_s``, or for ever.
     Endpoints and params may hold ``{param}`` of the service and ``{client_id}``, ``{redirect_uri}``,
-    ``{state}``, ``{scope}`` of the flow. ``revoke_shared``: revoking one service's token ends the grant of
-    all services of that registration.
+    ``{state}``, ``{scope}`` of the flow. ``revoke_token``: which one is sent, ``revoke_hint``: with its
+    token_type_hint (RFC 7009 §2.1). ``revoke_shared``: revoking one service's token ends the grant of all
+    services of that registration. client_credentials without authorization_url: nobody is sent anywhere.
     """
 
     family: str
@@ -209,6 +213,8 @@ class OAuth:
     token_params: Mapping[str, str] = field(default_factory=dict)
     refresh_params: Mapping[str, str] = field(default_factory=dict)
     answer: Mapping[str, str] = field(default_factory=dict)
+    refresh_answer: Mapping[str, str] = field(default_factory=dict)
+    untold_expiry: Literal["lifetime", "never"] = "lifetime"
     refresh: Literal["stable", "rotating_strict", "rotating_lenient", "none", "remint"] = "stable"
     refresh_grace_s: int | None = None
     access_lifetime_s: int | None = None
@@ -218,6 +224,8 @@ class OAuth:
     revoke_auth: Literal["body", "basic", "bearer", "none"] = "body"
     revoke_body: Literal["form", "json", "none"] = "form"
     revoke_param: str = "token"
+    revoke_token: Literal["refresh", "access", "both"] = "refresh"  # noqa: S105  # a choice, not a token
+    revoke_hint: bool = False
     revoke_shared: bool = False
     introspect_url: str = ""
     login_hint: str = ""

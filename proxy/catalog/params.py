@@ -13,9 +13,11 @@ MAX_LENGTH = 2048
 
 
 def check_config(
-    service: Service, given: Mapping[str, str]
+    service: Service, given: Mapping[str, str], *, before_connecting: bool = False
 ) -> tuple[Mapping[str, str] | None, Mapping[str, str]]:
     """The normalised ``connection_config`` and the connection's metadata.
+
+    ``before_connecting``: required values that the provider will tell may still be missing.
 
     Aliases become the declared name, host-like values lower case. What requests use is
     ``connection_config``, None when there is nothing; informational values are metadata. Defaults are
@@ -48,7 +50,7 @@ def check_config(
     faults.extend(
         Fault(_place(service, param.name), f"is missing{_for_example(param)}")
         for param in service.params.values()
-        if param.required and param.name not in named
+        if param.required and param.name not in named and not (before_connecting and param.source != "user")
     )
     faults.extend(_switched_off(service, config))
     if faults:
@@ -86,6 +88,14 @@ def _normalise(param: Param, value: object) -> str:
     if re.fullmatch(param.pattern, normal, re.ASCII) is None:
         raise ValueError(f"does not have the form of {param.title or param.name}{_for_example(param)}")
     return normal
+
+
+def fitting(param: Param, value: object) -> str | None:
+    """The value as it is kept, or None when it does not fit: for what a provider told."""
+    try:
+        return _normalise(param, value)
+    except ValueError:
+        return None
 
 
 def _for_example(param: Param) -> str:

@@ -21,14 +21,15 @@ from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, optional_ms, seal_tokens, to_json, to_ms
 from proxy.connectors.sqlite import SqliteStore
 from proxy.connectors.store import Store, Transaction
-from proxy.connectors.vault_keys import KeyVault, upsert
+from proxy.connectors.vault_keys import upsert
+from proxy.connectors.vault_registrations import RegistrationVault
 from proxy.errors import ConfigurationError, Fault, StateError, StoreError
 from proxy.secret import Secret
 
 _PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
 
 
-class Vault(KeyVault):
+class Vault(RegistrationVault):
     """See the module; made by :meth:`open`. ``actor`` of a change is whom the audit names."""
 
     def __init__(
