@@ -66,7 +66,7 @@ class Core:
                 take_uses=lambda: self.take_uses(),  # noqa: PLW0108  # the attribute is set later
             )
         self._tasks: set[asyncio.Task[None]] = set()
-        self.metrics.gauge("keys", "Proxy keys known", lambda: len(self.keys))
+        self.metrics.gauge("keys", "Proxy keys known", lambda: len(self.keys), shared=True)
 
     def _connectors_of(self, settings: Settings, catalog: Catalog) -> Connectors:
         return Connectors(

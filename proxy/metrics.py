@@ -7,18 +7,27 @@ method classes, registered statuses (R158).
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from dataclasses import dataclass, field, fields
+from functools import reduce
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from proxy import __version__
-from proxy.log import CALLER_LEFT
+from proxy.exposition import (
+    ADDED_BUCKETS,
+    DURATION_BUCKETS,
+    FIXED,
+    Definition,
+    Tally,
+    added,
+    by_label,
+    cumulative,
+    families,
+    family,
+)
 
-PREFIX = "connector_proxy_"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
 
@@ -26,10 +35,6 @@ _METHOD_CLASS: Mapping[str, str] = {
     **dict.fromkeys(("GET", "HEAD", "OPTIONS"), "read"),
     **dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), "write"),
 }
-_STATUSES = frozenset({*(int(status) for status in HTTPStatus), CALLER_LEFT})
-
-DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-ADDED_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Histogram:
@@ -49,12 +54,11 @@ class Histogram:
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Prometheus' form: (bound, number of values up to it), ending with ``+Inf``."""
-        seen = 0
-        out: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
-            seen += count
-            out.append((bound, seen))
-        return out
+        return cumulative(self.bounds, self.counts)
+
+    def tally(self) -> list[float]:
+        """The counts and, last, the sum of the values."""
+        return [*self.counts, self.total]
 
 
 class ServiceMetrics:
@@ -125,18 +129,9 @@ class UpstreamCounters:
     replayed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Callback:
-    name: str
-    text: str
-    read: Callable[[], float | Mapping[str, float]]
-    label: str
-    is_counter: bool
-
-
 @dataclass(slots=True, eq=False)
 class Metrics(Collector):
-    """All metrics of a process.
+    """All metrics of a process, and of those whose tallies ``others`` gives.
 
     Args:
         services: type ids of the catalog; anything else is counted under ``none``.
@@ -149,10 +144,12 @@ class Metrics(Collector):
     denials: Iterable[str] = ()
     upstream: UpstreamCounters = field(default_factory=UpstreamCounters)
     echoes: int = 0
+    others: Callable[[], Iterable[Tally]] = tuple
     _by_service: dict[str, ServiceMetrics] = field(init=False)
     _refusals: dict[str, int] = field(init=False)
     _denied: dict[str, int] = field(init=False)
-    _callbacks: list[_Callback] = field(init=False, default_factory=list)
+    _definitions: dict[str, Definition] = field(init=False, default_factory=lambda: {**FIXED})
+    _callbacks: dict[str, Callable[[], float | Mapping[str, float]]] = field(init=False, default_factory=dict)
     _registry: CollectorRegistry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,19 +179,37 @@ class Metrics(Collector):
         self._denied[reason if reason in self._denied else NONE] += 1
 
     def gauge(
-        self, name: str, text: str, read: Callable[[], float | Mapping[str, float]], *, label: str = ""
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], float | Mapping[str, float]],
+        *,
+        label: str = "",
+        shared: bool = False,
     ) -> None:
         """Expose ``connector_proxy_{name}``, read when asked; with ``label`` a map from its values.
 
-        Label values must come from a closed set.
+        Label values must come from a closed set. Workers' gauges are added up, except ``shared`` ones, which
+        say the same in every process.
         """
-        self._callbacks.append(_Callback(name, text, read, label, is_counter=False))
+        self._definitions[name] = Definition(text, label, shared=shared)
+        self._callbacks[name] = read
 
     def counter(
         self, name: str, text: str, read: Callable[[], float | Mapping[str, float]], *, label: str = ""
     ) -> None:
         """The same for a number that only grows; ``_total`` is added to the name."""
-        self._callbacks.append(_Callback(name, text, read, label, is_counter=True))
+        self._definitions[name] = Definition(text, label, is_counter=True)
+        self._callbacks[name] = read
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """What is exposed besides that of services."""
+        return self._definitions
+
+    def define(self, definitions: Mapping[str, Definition]) -> None:
+        """Expose also what only the others count."""
+        self._definitions = {**definitions, **self._definitions}
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format 0.0.4 (:data:`CONTENT_TYPE`); no I/O but reading /proc."""
@@ -202,79 +217,36 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client's registry."""
-        yield _family(
-            "build_info", "Version of the running program", {__version__: 1}, "version", is_counter=False
-        )
-        yield from self._per_service()
-        yield _family(
-            "refusals", "Answers made by the proxy, by code", self._refusals, "code", is_counter=True
-        )
-        yield _family("token_echoes", "Tokens masked in answers", self.echoes, "", is_counter=True)
-        yield _family("denied_addresses", "Addresses not dialled", self._denied, "reason", is_counter=True)
-        upstream = self.upstream
-        events = {
-            "opened": upstream.opened,
-            "reused": upstream.reused,
-            "failed": upstream.failed,
-            "retried": upstream.retried,
-            "replayed": upstream.replayed,
+        version = Definition("Version of the running program", "version")
+        yield family("build_info", version, {__version__: 1})
+        yield from families(reduce(added, self.others(), self.tally()), self._definitions)
+
+    def tally(self, *, for_others: bool = False) -> Tally:
+        """What this process has counted; without ``shared`` gauges when others are to add it to theirs."""
+        counters: dict[str, object] = {
+            "services": {
+                name: _service_tally(counts) for name, counts in self._by_service.items() if counts.requests
+            },
+            "refusals": {**self._refusals},
+            "token_echoes": self.echoes,
+            "denied_addresses": {**self._denied},
+            "upstream_connections": {
+                one.name: getattr(self.upstream, one.name) for one in fields(self.upstream)
+            },
         }
-        yield _family("upstream_connections", "Connections to services", events, "event", is_counter=True)
-        for callback in self._callbacks:
-            value = callback.read()
-            yield _family(callback.name, callback.text, value, callback.label, is_counter=callback.is_counter)
-
-    def _per_service(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            f"{PREFIX}requests", "Finished requests", labels=["service", "method", "status"]
-        )
-        traffic = CounterMetricFamily(
-            f"{PREFIX}body_bytes",
-            "Body bytes from (in) and to (out) callers",
-            labels=["service", "direction"],
-        )
-        histograms = {
-            name: HistogramMetricFamily(f"{PREFIX}{name}_seconds", text, labels=["service"])
-            for name, text in _HISTOGRAMS.items()
-        }
-        for service, counts in self._by_service.items():
-            if not counts.requests:
-                continue
-            for place, count in _by_label(counts.requests).items():
-                requests.add_metric([service, *place], count)
-            traffic.add_metric([service, "in"], counts.bytes_in)
-            traffic.add_metric([service, "out"], counts.bytes_out)
-            for name, kept in zip(
-                _HISTOGRAMS, (counts.duration, counts.added, counts.first_byte), strict=True
-            ):
-                histograms[name].add_metric([service], buckets=kept.cumulative(), sum_value=kept.total)
-        yield from (requests, traffic, *histograms.values())
+        gauges: dict[str, object] = {}
+        for name, read in self._callbacks.items():
+            definition = self._definitions[name]
+            if not (for_others and definition.shared):
+                (counters if definition.is_counter else gauges)[name] = read()
+        return {"counters": counters, "gauges": gauges}
 
 
-_HISTOGRAMS = {
-    "request_duration": "From the request's head to the end of its answer",
-    "added_latency": "Part of the duration not spent waiting for the service or the caller",
-    "first_byte": "From sending the request to the first byte of the service's answer",
-}
-
-
-def _by_label(requests: Mapping[tuple[str, int], int]) -> dict[tuple[str, str], int]:
-    """Unregistered statuses are counted by class, so that an upstream cannot make series."""
-    out: dict[tuple[str, str], int] = {}
-    for (method, status), count in requests.items():
-        label = str(status) if status in _STATUSES else f"{status // 100}xx"
-        out[method, label] = out.get((method, label), 0) + count
-    return out
-
-
-def _family(
-    name: str, text: str, value: float | Mapping[str, float], label: str, *, is_counter: bool
-) -> Metric:
-    kind = CounterMetricFamily if is_counter else GaugeMetricFamily
-    family = kind(PREFIX + name, text, labels=[label] if label else [])
-    if isinstance(value, Mapping):
-        for key, number in value.items():
-            family.add_metric([key], number)
-    else:
-        family.add_metric([], value)
-    return family
+def _service_tally(counts: ServiceMetrics) -> Tally:
+    return {
+        "requests": by_label(counts.requests),
+        "bytes": {"in": counts.bytes_in, "out": counts.bytes_out},
+        "request_duration": counts.duration.tally(),
+        "added_latency": counts.added.tally(),
+        "first_byte": counts.first_byte.tally(),
+    }

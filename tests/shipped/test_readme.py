@@ -115,9 +115,13 @@ def test_metrics_are_those_that_are_exposed() -> None:
     }
     own = {name for name in exposed if not name.startswith("connector_proxy_process_")}
     assert own <= told
-    from_app = (ROOT / "proxy" / "app.py").read_text(encoding="utf-8")
+    registered = {
+        name
+        for path in (ROOT / "proxy").rglob("*.py")
+        for name in re.findall(r"metrics\.(?:gauge|counter)\(\s*\"(\w+)\"", path.read_text(encoding="utf-8"))
+    }
     for name in told - own - {"connector_proxy_process_*"}:
-        assert f'"{name.removeprefix("connector_proxy_").removesuffix("_total")}"' in from_app, name
+        assert name.removeprefix("connector_proxy_").removesuffix("_total") in registered, name
 
 
 def test_settings_that_are_refused_are_said_to_be(tmp_path: Path) -> None:
