@@ -21,15 +21,15 @@ from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, optional_ms, seal_tokens, to_json, to_ms
 from proxy.connectors.sqlite import SqliteStore
 from proxy.connectors.store import Store, Transaction
+from proxy.connectors.vault_flows import FlowVault
 from proxy.connectors.vault_keys import upsert
-from proxy.connectors.vault_registrations import RegistrationVault
 from proxy.errors import ConfigurationError, Fault, StateError, StoreError
 from proxy.secret import Secret
 
 _PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
 
 
-class Vault(RegistrationVault):
+class Vault(FlowVault):
     """See the module; made by :meth:`open`. ``actor`` of a change is whom the audit names."""
 
     def __init__(
@@ -85,6 +85,11 @@ class Vault(RegistrationVault):
     def is_copy(self) -> bool:
         """This database is a copy of the vault's own one: nothing may be refreshed here."""
         return self.snapshot.incarnation != self._incarnation
+
+    @property
+    def incarnation(self) -> str:
+        """Which database this one is; its rows were written for the one that they name."""
+        return self._incarnation
 
     def mark(self, token: Secret) -> bytes:
         """The fingerprint by which one grant stored twice, or a spent refresh token, is known again."""
