@@ -10,10 +10,13 @@ from pathlib import Path
 from proxy import keys
 from proxy.catalog.loader import load_catalog
 from proxy.catalog.model import Catalog, Service
+from proxy.catalog.reader import nearest
 from proxy.connectors.masterkey import FILE_NAME as MASTER_KEY_NAME
 from proxy.connectors.masterkey import GivenKey, KeyCommand, KeyFile, MasterKeySource
 from proxy.connectors.model import Credential
 from proxy.connectors.module import Connectors
+from proxy.connectors.oauth.endpoint import TokenEndpoint
+from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.sources import Source
 from proxy.connectors.sources.base44 import Base44Source
 from proxy.connectors.sources.command import CommandSource
@@ -188,6 +191,46 @@ def is_mounted(folder: Path) -> bool:
     return any(path.is_mount() for path in (resolved, *resolved.parents) if path != Path(path.anchor))
 
 
+# --- apps at providers --------------------------------------------------------------------------------
+
+
+def declared_registrations(settings: Settings, catalog: Catalog) -> Mapping[str, Registration]:
+    """The apps of ``[registrations.ID]``, by id.
+
+    Raises:
+        ConfigurationError: a secret that is not where it should be, an id whose family nobody knows.
+    """
+    families = {one.oauth.family for one in catalog.services.values() if one.oauth is not None}
+    faults: list[Fault] = []
+    made: dict[str, Registration] = {}
+    for name, given in settings.registrations.items():
+        place = f"registrations.{name}"
+        service = catalog.get(name)
+        of_service = service.oauth.family if service is not None and service.oauth is not None else None
+        family = given.family or (name if name in families else of_service)
+        if family is None:
+            faults.append(Fault(f"{place}.family", f"is missing: {name} is neither a family nor a service"))
+        elif family not in families:
+            faults.append(
+                Fault(f"{place}.family", f"no service in force is of it{nearest(family, families)}")
+            )
+        else:
+            try:
+                secret = given.client_secret
+                read = None if secret is None else secret.read(environment(), place=f"{place}.client_secret")
+                made[name] = Registration(name, family, given.client_id or "", read)
+            except ConfigurationError as error:
+                faults.extend(error.faults)
+    if faults:
+        raise ConfigurationError(*faults)
+    return made
+
+
+def token_endpoint(dialer: Dialer) -> TokenEndpoint:
+    """The way to providers' token endpoints, under the dialer's egress rules."""
+    return TokenEndpoint(lambda url: session_connector(dialer, url), time.time)
+
+
 # --- sources ------------------------------------------------------------------------------------------
 
 
@@ -266,12 +309,18 @@ def base44_of(settings: Settings, catalog: Catalog, dialer: Dialer) -> Base44Sou
     """
     given = settings.base44
     token = given.token
-    if given.app_id is None or token is None:
+    if (given.app_id is None) != (token is None) or not (token or given.api_urls):
         raise ConfigurationError(
-            Fault("base44", "a source of kind base44 needs base44.app_id and base44.token")
+            Fault(
+                "base44",
+                "a source of kind base44 needs base44.app_id and base44.token, or base44.api_urls for "
+                "requests that name their own app",
+            )
         )
 
     async def service_token() -> Secret:
+        if token is None:
+            raise NotConnected("no Base44 app is configured: set base44.app_id and base44.token")
         return await asyncio.to_thread(token.read, environment(), place="base44.token")
 
     return Base44Source(
@@ -280,7 +329,8 @@ def base44_of(settings: Settings, catalog: Catalog, dialer: Dialer) -> Base44Sou
         clock=time.time,
         app_id=given.app_id,
         service_token=service_token,
-        make_connector=lambda: session_connector(dialer, given.url),
+        allowed_urls=given.api_urls,
+        make_connector=lambda base: session_connector(dialer, base),
     )
 
 

@@ -4,14 +4,17 @@ Same names, shapes and argument checks as Base44's connectors module (``getConne
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from proxy.catalog.model import Catalog
 from proxy.catalog.reader import nearest
 from proxy.connectors.model import ConnectorConnection, Credential
 from proxy.connectors.sources import Source
+from proxy.connectors.sources.base44 import Base44Source
 from proxy.errors import UnknownService
 
+Obtain = Callable[[str, str | None], Awaitable[Credential]]
 _REQUIRED = "Integration type is required and must be a string"
 
 
@@ -52,6 +55,22 @@ class Connectors:
             CredentialInvalid: what the source gave cannot be used.
         """
         return await self._source(service).obtain(service, connection)
+
+    def named_by(self, service: str, header: Callable[[str], str | None]) -> Obtain | None:
+        """How to obtain the credential of the app that a request's own headers name; None: they name none.
+
+        Args:
+            service: the type id.
+            header: a field of the request by name; None when it has none.
+
+        Raises:
+            BadRequest: headers that do not fit together.
+        """
+        source = self._sources.get(service)
+        if not isinstance(source, Base44Source):
+            return None
+        context = source.named_by(header)
+        return None if context is None else partial(source.obtain_with, context)
 
     async def refused(self, credential: Credential) -> Credential | None:
         """After the service refused ``credential``: a newer one to try once, or None."""

@@ -43,6 +43,9 @@ _METHOD_MAX = 64
 SINGLETONS = frozenset(
     {
         b"authorization",
+        b"base44-api-url",
+        b"base44-app-id",
+        b"base44-service-authorization",
         b"proxy-authorization",
         b"content-length",
         b"content-type",

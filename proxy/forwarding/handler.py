@@ -16,6 +16,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from proxy import log
 from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
+from proxy.connectors.module import Obtain
+from proxy.connectors.sources.base44 import CONTEXT_HEADERS
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
@@ -38,6 +40,7 @@ from proxy.metrics import Metrics
 from proxy.problems import Answer, internal, row
 
 _INJECTIONS_KEPT = 4096
+_NAMES_AN_APP = frozenset(name.lower().encode() for name in CONTEXT_HEADERS)
 
 
 class Credentials(Protocol):
@@ -48,6 +51,9 @@ class Credentials(Protocol):
 
     async def obtain(self, service: str, connection: str | None) -> Credential:
         """The living credential; raises an AccountError or UnavailableError."""
+
+    def named_by(self, service: str, header: Callable[[str], str | None]) -> Obtain | None:
+        """How to obtain what the request's own headers name; None when they name nothing."""
 
     async def refused(self, credential: Credential) -> Credential | None:
         """The service refused it: a newer one, or None when there is none to be had."""
@@ -203,20 +209,28 @@ class DataPlane:
             raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
         route = match(target, head.method, service)
         method = effective_method(head, route.query, service)
-        credential = self.connectors.ready(service.type_id, route.connection)
+        obtain, credential = self._account(head, service, route)
         name = route.connection if credential is None else credential.connection
         if name is None and grant.permits.names_connections(service.type_id):
             check_with_any(grant.permits, service, method, route.path)
-            credential = await self.connectors.obtain(service.type_id, None)
+            credential = await obtain(service.type_id, None)
             name = credential.connection
         check(grant.permits, service, name, method, route.path)
         if credential is None:
-            credential = await self.connectors.obtain(service.type_id, route.connection)
+            credential = await obtain(service.type_id, route.connection)
         places = body_places(service, route.path) if head.body != "none" and service.key_places else ()
         if not places:
             return Admitted(head, route, presented, credential), grant
         framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
         return Admitted(framed, route, presented, credential, body, watched=body is None), grant
+
+    def _account(self, head: Head, service: Service, route: Route) -> tuple[Obtain, Credential | None]:
+        """How to obtain the account's credential, and the one that is at hand."""
+        if not head.values.keys().isdisjoint(_NAMES_AN_APP):
+            named = self.connectors.named_by(service.type_id, lambda name: _text(head, name))
+            if named is not None:
+                return named, None
+        return self.connectors.obtain, self.connectors.ready(service.type_id, route.connection)
 
     def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
         """A key made for one service reaches it without its prefix; a path of one service only may, too."""
@@ -336,6 +350,12 @@ class DataPlane:
         if self.draining:
             caller.keep = False
         write(made, caller, head)
+
+
+def _text(head: Head, name: str) -> str | None:
+    """A field of the request as text, for whoever reads it by name."""
+    value = head.values.get(name.lower().encode())
+    return None if value is None else value.decode("latin-1")
 
 
 def key_uses(plane: DataPlane) -> Mapping[str, float]:

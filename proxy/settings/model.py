@@ -5,7 +5,7 @@ has None and an example for the reference file.
 """
 # ruff: noqa: RUF009  # setting(), section(), named() and entries() return dataclass fields
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -66,10 +66,18 @@ class Control:
     listen: tuple[Listen, ...] = setting(
         kinds.LISTENS, ["127.0.0.1:8081", "[::1]:8081"], "Addresses of the control plane."
     )
-    public_url: str = setting(
+    public_url: str | None = setting(
         kinds.URL_ORIGIN,
-        "http://localhost:8081",
-        "How a browser reaches the control plane; redirect URIs begin with it.",
+        None,
+        "How a browser reaches the control plane; redirect addresses begin with it. Unset: "
+        "`http://localhost` with the port of `listen`.",
+        example="https://connect.example.com",
+    )
+    return_to: tuple[str, ...] = setting(
+        kinds.listing(kinds.URL_ORIGIN, "list of URLs"),
+        [],
+        "Other origins that a browser may be sent to once an account is connected.",
+        example=["https://app.example.com"],
     )
     allowed_hosts: tuple[str, ...] = setting(
         kinds.HOSTS,
@@ -77,6 +85,14 @@ class Control:
         "Host names accepted besides localhost, 127.0.0.1, [::1] and the one of public_url.",
         example=["proxy.internal"],
     )
+
+    def origin(self, bound: Iterable[str] = ()) -> str:
+        """How a browser reaches the control plane; ``bound``: its addresses, where they are known by now."""
+        if self.public_url is not None:
+            return self.public_url
+        texts = (*bound, *(str(one) for one in self.listen))
+        port = next((text.rpartition(":")[2] for text in texts if not text.startswith("unix:")), "8081")
+        return f"http://localhost:{port}" if port != "80" else "http://localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +222,11 @@ class Egress:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """``[registrations.ID]``: an app registered at a provider; ID is the family (google, slack, ...)."""
+    """``[registrations.ID]``: an app at a provider; ID is its family (google), a service, or any name."""
 
+    family: str | None = setting(
+        kinds.TEXT, None, "Whose app it is, where ID is neither a family nor a service.", example="google"
+    )
     client_id: str | None = setting(kinds.TEXT, None, "Client id.", example="1234.apps.googleusercontent.com")
     client_secret: SecretSource | None = setting(
         kinds.SECRET_SOURCE, None, "Client secret.", example={"env": "GOOGLE_CLIENT_SECRET"}
@@ -273,6 +292,13 @@ class Base44:
     url: str = setting(kinds.URL_ORIGIN, "https://base44.app", "The server.")
     token: SecretSource | None = setting(
         kinds.SECRET_SOURCE, None, "Service token.", example={"env": "BASE44_SERVICE_TOKEN"}
+    )
+    api_urls: tuple[str, ...] = setting(
+        kinds.URL_ORIGINS,
+        [],
+        "Servers that `Base44-Api-Url` of a request may name besides `url`; none listed: a request's "
+        "`Base44-*` headers are ignored.",
+        example=["https://base44.app"],
     )
 
 

@@ -56,6 +56,9 @@ class Source:
         await asyncio.sleep(0)
         return self.later[connection]
 
+    def named_by(self, service: str, header: object) -> None:  # noqa: ARG002  # no headers name anything here
+        return None
+
     async def refused(self, credential: Credential) -> Credential | None:
         self.refusals.append(credential)
         if self.failure is not None:

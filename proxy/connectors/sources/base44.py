@@ -33,6 +33,7 @@ from proxy.secret import Secret
 
 TTL_S = 60.0
 MAX_REMEMBERED = 1024  # credentials of apps that arrived by request headers
+CONTEXT_HEADERS = ("Base44-App-Id", "Base44-Service-Authorization")  # either says that an app is named
 _TYPE = re.compile(r"[a-z0-9_-]+", re.ASCII)
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _BEARER = re.compile(r"Bearer ([!-~]+)", re.ASCII)
@@ -68,7 +69,8 @@ class Base44Source:
     """All services, from one app whose id and service token are configured, and from apps that requests name.
 
     ``service_token`` is asked when needed and once more after Base44 refused what it gave. ``allowed_urls``:
-    the bases that ``Base44-Api-Url`` may name besides ``base``.
+    the bases that ``Base44-Api-Url`` may name besides ``base``; where there are none, what requests say of
+    apps is ignored.
 
     Raises:
         ConfigurationError: a base or the app id is malformed.
@@ -84,13 +86,14 @@ class Base44Source:
         service_token: ServiceToken | None = None,
         allowed_urls: tuple[str, ...] = (),
         ttl: float = TTL_S,
-        make_connector: Callable[[], aiohttp.BaseConnector] | None = None,
+        make_connector: Callable[[str], aiohttp.BaseConnector] | None = None,
     ) -> None:
         if app_id is not None and _APP_ID.fullmatch(app_id) is None:
             raise ConfigurationError(Fault("base44.app_id", "has letters, digits, '_' and '-' only"))
         self._catalog = catalog
         self._base = check_base(base)
         self._allowed = frozenset((self._base, *(check_base(text) for text in allowed_urls)))
+        self._follows_requests = bool(allowed_urls)
         self._clock = clock
         self._app_id = app_id
         self._service_token = service_token
@@ -122,6 +125,16 @@ class Base44Source:
             cache = self._cache(service, self._base, self._app_id, self._service_token, kind="base44")
             self._own[service] = cache
         return await cache.obtain(connection)
+
+    def named_by(self, header: Callable[[str], str | None]) -> AppContext | None:
+        """The app that a request's ``Base44-*`` headers name; None where there are none, or none count.
+
+        Raises:
+            BadRequest: as :meth:`AppContext.from_headers`.
+        """
+        if not self._follows_requests or not any(header(name) for name in CONTEXT_HEADERS):
+            return None
+        return AppContext.from_headers(header)
 
     async def obtain_with(
         self, context: AppContext, service: str, connection: str | None = None
@@ -173,7 +186,7 @@ class Base44Source:
         except ConfigurationError:
             raise BadRequest("Base44-Api-Url is malformed") from None
         if base not in self._allowed:
-            raise NotPermitted("Base44-Api-Url is not on the list base44.allowed_urls")
+            raise NotPermitted("Base44-Api-Url is not on the list base44.api_urls")
         return base
 
     def _cache(

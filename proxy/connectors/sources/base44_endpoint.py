@@ -52,26 +52,27 @@ class Reply:
 
 
 class TokenEndpoint:
-    """The HTTP side: one session, no cookies, no redirects, no proxy variables (R81, R82).
+    """The HTTP side: one session a server, no cookies, no redirects, no proxy variables (R81, R82).
 
-    ``make_connector`` lets the caller apply egress rules (pinned addresses, extra roots).
+    ``make_connector`` lets the caller apply egress rules (pinned addresses, extra roots) to a server.
     """
 
-    def __init__(self, make_connector: Callable[[], aiohttp.BaseConnector] | None = None) -> None:
+    def __init__(self, make_connector: Callable[[str], aiohttp.BaseConnector] | None = None) -> None:
         self._make_connector = make_connector
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[URL, aiohttp.ClientSession] = {}
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = self._make_connector() if self._make_connector else aiohttp.TCPConnector(limit=20)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
+    def _open(self, base: URL) -> aiohttp.ClientSession:
+        origin = base.origin()
+        if origin not in self._sessions:
+            make = self._make_connector
+            self._sessions[origin] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=20) if make is None else make(str(origin)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 timeout=aiohttp.ClientTimeout(total=LIMIT_S, connect=5.0),
                 headers={"Accept": "application/json", "User-Agent": "connector-proxy"},
             )
-        return self._session
+        return self._sessions[origin]
 
     async def fetch(self, base: URL, app_id: str, token: Secret, service: Service) -> Reply:
         """One call.
@@ -82,7 +83,7 @@ class TokenEndpoint:
         path = f"{base.raw_path.rstrip('/')}/api/apps/{app_id}/external-auth/tokens/{service.type_id}"
         headers = {"Authorization": f"Bearer {token.reveal()}", "X-App-Id": app_id}
         try:
-            async with self._open().get(
+            async with self._open(base).get(
                 base.with_path(path, encoded=True), headers=headers, allow_redirects=False
             ) as answer:
                 body = await _bounded(answer.content)
@@ -96,10 +97,9 @@ class TokenEndpoint:
         )
 
     async def close(self) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Close the sessions."""
+        while self._sessions:
+            await self._sessions.popitem()[1].close()
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes | None:
