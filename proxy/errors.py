@@ -58,7 +58,7 @@ class StateError(SetupError):
     """The data folder, its lock, the master key or the schema does not allow to go on."""
 
 
-StoreReason = Literal["full", "io", "readonly", "busy", "corrupt", "conflict", "other"]
+StoreReason = Literal["full", "io", "readonly", "busy", "away", "unsure", "corrupt", "conflict", "other"]
 
 
 class StoreError(SetupError):
@@ -66,7 +66,9 @@ class StoreError(SetupError):
 
     Args:
         detail: one sentence, without values of rows.
-        reason: what kind of failure; all but ``corrupt`` and ``conflict`` may pass by themselves.
+        reason: what kind of failure; all but ``corrupt`` and ``conflict`` may pass by themselves. ``away``: the
+            database server does not answer. ``unsure``: the connection to it broke during the commit, so that
+            the change may have been kept after all.
     """
 
     def __init__(self, detail: str, *, reason: StoreReason = "other") -> None:

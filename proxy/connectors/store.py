@@ -30,7 +30,11 @@ class Store(Protocol):
     """A database. Methods raise ``StoreError`` when it fails, and work again once it does."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """A writing transaction: committed and durable when the block ends, rolled back when it raises."""
+        """A writing transaction: committed and durable when the block ends, rolled back when it raises.
+
+        Only one runs at a time, over all processes: what is read in it stays true until the commit. After a
+        statement in it failed, the block can only be left.
+        """
         ...
 
     def snapshot(self) -> AbstractAsyncContextManager[Transaction]:
@@ -39,6 +43,15 @@ class Store(Protocol):
 
     async def sequence(self) -> int:
         """The number of the latest change of connections or keys, whichever process made it."""
+        ...
+
+    async def changed(self, seen: int, poll_s: float) -> int:
+        """Wait until another process may have changed something.
+
+        Args:
+            seen: what the last call returned, 0 the first time; so that nothing between two calls is missed.
+            poll_s: after how many seconds to look all the same, where the database does not tell of changes.
+        """
         ...
 
     async def incarnation(self) -> str:
