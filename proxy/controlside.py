@@ -49,5 +49,5 @@ class ControlSide:
 
 
 def _hosts(settings: Settings) -> tuple[str, ...]:
-    public = URL(settings.control.public_url).raw_host
+    public = URL(settings.control.origin()).raw_host
     return (*settings.control.allowed_hosts, *((public,) if public else ()))

@@ -4,7 +4,8 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp.http import HttpVersion11
@@ -14,6 +15,7 @@ from proxy import assembly
 from proxy.catalog.jsonpath import first_at
 from proxy.catalog.model import Catalog, Dialect, Service, Verify
 from proxy.connectors.model import Connection, Credential
+from proxy.connectors.sources import Source
 from proxy.connectors.vault import Vault
 from proxy.errors import RequestError, UpstreamProtocol
 from proxy.forwarding.egress import Dialer
@@ -36,7 +38,10 @@ _ACCOUNT_LENGTH = 200
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a service said about a connection. ``account``: its name there; ``reason``: why not ok."""
+    """What a service said about a connection. ``account``: its name there; ``reason``: why not ok.
+
+    ``account_id``: what stays the same when the account's name changes.
+    """
 
     service: str
     connection: str
@@ -44,6 +49,7 @@ class Verdict:
     status: int | None = None
     account: str | None = None
     reason: str | None = None
+    account_id: str | None = None
 
 
 async def verify_all(
@@ -51,29 +57,40 @@ async def verify_all(
 ) -> tuple[Verdict, ...]:
     """One verdict for each connection, one after another."""
     dialer = Dialer(settings.egress.policy(()), time.monotonic)
+    source = assembly.vault_source(vault, catalog)
+    try:
+        async with _pool(settings, dialer) as pool:
+            return tuple([await _verdict(catalog, source, one, pool) for one in chosen])
+    finally:
+        await dialer.aclose()
+
+
+async def verify_new(settings: Settings, dialer: Dialer, service: Service, credential: Credential) -> Verdict:
+    """The verdict on a credential that is not stored yet."""
+    async with _pool(settings, dialer) as pool:
+        return await verify(service, credential, pool)
+
+
+@asynccontextmanager
+async def _pool(settings: Settings, dialer: Dialer) -> AsyncIterator[Pool]:
     times = UpstreamTimeouts(settings.timeouts.connect, _PATIENCE_S, _PATIENCE_S, _PATIENCE_S)
     pool = Pool(dialer, times, time.monotonic, UpstreamCounters())
     pool.start()
-    source = assembly.vault_source(vault, catalog)
-    verdicts: list[Verdict] = []
     try:
-        for one in chosen:
-            service = catalog.get(one.service)
-            if service is None:
-                verdicts.append(
-                    Verdict(one.service, one.name, ok=False, reason="the service is not in force")
-                )
-                continue
-            try:
-                credential = await source.obtain(one.service, one.name)
-            except RequestError as error:
-                verdicts.append(Verdict(one.service, one.name, ok=False, reason=error.detail))
-                continue
-            verdicts.append(await verify(service, credential, pool))
+        yield pool
     finally:
         await pool.close()
-        await dialer.aclose()
-    return tuple(verdicts)
+
+
+async def _verdict(catalog: Catalog, source: Source, one: Connection, pool: Pool) -> Verdict:
+    service = catalog.get(one.service)
+    if service is None:
+        return Verdict(one.service, one.name, ok=False, reason="the service is not in force")
+    try:
+        credential = await source.obtain(one.service, one.name)
+    except RequestError as error:
+        return Verdict(one.service, one.name, ok=False, reason=error.detail)
+    return await verify(service, credential, pool)
 
 
 async def verify(service: Service, credential: Credential, pool: Pool) -> Verdict:
@@ -115,9 +132,23 @@ def judge(service: Service, call: Verify, name: str, status: int, body: bytes) -
         return Verdict(
             service.type_id, name, ok=False, status=status, reason=_reason(service, status, answer)
         )
-    account = first_at(answer, call.name_path) if call.name_path else None
-    shown = account[:_ACCOUNT_LENGTH] if isinstance(account, str) else None
-    return Verdict(service.type_id, name, ok=True, status=status, account=shown)
+    return Verdict(
+        service.type_id,
+        name,
+        ok=True,
+        status=status,
+        account=_shown(answer, call.name_path),
+        account_id=_shown(answer, call.id_path),
+    )
+
+
+def _shown(answer: object, path: str) -> str | None:
+    """A text or number of the answer, as far as it can be shown on one line."""
+    found = first_at(answer, path) if path else None
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        return None
+    text = str(found)[:_ACCOUNT_LENGTH]
+    return text if text.isprintable() else None
 
 
 def _reason(service: Service, status: int, answer: object) -> str:

@@ -115,7 +115,7 @@ def test_the_documented_defaults():
     """Value by value."""
     settings = load_settings(None, HOME)
     assert settings.data.listen == (Listen("127.0.0.1", 8080), Listen("::1", 8080))
-    assert settings.control.public_url == "http://localhost:8081"
+    assert settings.control.origin() == "http://localhost:8081"
     assert settings.storage.data_dir == Path("/home/nobody/.local/share/connector-proxy")
     assert dataclasses.astuple(settings.limits) == (10_000, 65_536, 131_072, 256, 0, 65_536, 256)
     assert dataclasses.astuple(settings.timeouts) == (15, 60, 75, 10, 120, 300, 0)
