@@ -3,13 +3,10 @@
 import json
 import re
 
-from proxy.catalog.addresses import AllowHttp, Fail, check_endpoint, check_hosts
+from proxy.catalog.addresses import AllowHttp, Fail, check_hosts
 from proxy.catalog.model import Rule, Service
-from proxy.catalog.origin import PLACEHOLDER
+from proxy.catalog.oauth_checks import check_oauth
 from proxy.catalog.reader import nearest
-
-FLOW_VALUES = frozenset({"client_id", "redirect_uri", "state", "scope"})
-"""What the flow fills into OAuth endpoints and params, beside the service's own params."""
 
 _NOT_OURS = frozenset(
     [
@@ -152,38 +149,4 @@ def _check_provider(service: Service, fail: Fail, allow_http: AllowHttp | None) 
             fail("errors.template", "is not JSON once {code} and {message} are filled in")
         if "{message}" not in service.errors.template and "{code}" not in service.errors.template:
             fail("errors.template", "tells the caller nothing: {code} or {message} must be in it")
-    _check_oauth(service, fail, allow_http)
-
-
-def _check_oauth(service: Service, fail: Fail, allow_http: AllowHttp | None) -> None:
-    oauth = service.oauth
-    if oauth is None:
-        return
-    endpoints = {
-        "authorization_url": oauth.authorization_url,
-        "token_url": oauth.token_url,
-        "refresh_url": oauth.refresh_url,
-        "revoke_url": oauth.revoke_url,
-        "introspect_url": oauth.introspect_url,
-    }
-    groups = {
-        "authorization_params": oauth.authorization_params,
-        "token_params": oauth.token_params,
-        "refresh_params": oauth.refresh_params,
-    }
-    texts = [(f"oauth.{key}", text) for key, text in endpoints.items()]
-    texts += [
-        (f"oauth.{group}.{key}", text) for group, pairs in groups.items() for key, text in pairs.items()
-    ]
-    for key, text in texts:
-        for name in PLACEHOLDER.findall(text):
-            param = service.params.get(name)
-            if name not in FLOW_VALUES and param is None:
-                fail(
-                    key,
-                    f"{{{name}}} is not a param of this file{nearest(name, [*service.params, *FLOW_VALUES])}",
-                )
-    for key, text in endpoints.items():
-        check_endpoint(text, f"oauth.{key}", service, fail, allow_http)
-    if oauth.refresh == "remint" and oauth.grant != "client_credentials":
-        fail("oauth.refresh", "remint is for client_credentials: a new token is bought, none is refreshed")
+    check_oauth(service, fail, allow_http)

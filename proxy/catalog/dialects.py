@@ -68,7 +68,7 @@ def oauth(table: Table | None) -> OAuth | None:
         access_lifetime_s=table.number("access_lifetime_s", lowest=1),
         refresh_lifetime_s=table.number("refresh_lifetime_s", lowest=1),
         revoke_url=_endpoint(table, "revoke_url"),
-        revoke_method=table.choice("revoke_method", ("POST", "DELETE", "GET"), "POST"),
+        revoke_method=table.choice("revoke_method", ("POST", "DELETE"), "POST"),
         revoke_auth=table.choice("revoke_auth", _REVOKE_AUTH, "body"),
         revoke_body=table.choice("revoke_body", _REVOKE_BODY, "form"),
         revoke_param=table.text("revoke_param", "token"),

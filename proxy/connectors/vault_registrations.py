@@ -1,4 +1,4 @@
-"""Registrations kept in the vault: apps at providers, secrets sealed; read when needed, not held in memory."""
+"""Registrations in the vault: apps at providers, their secrets sealed; read when needed, not held open."""
 
 from typing import Any
 

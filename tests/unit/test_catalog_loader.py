@@ -90,12 +90,19 @@ authorization_url = "https://acme.example/authorize"
 token_url = "https://acme.example/token"
 revoke_url = "https://acme.example/revoke/{team}"
 scopes = ["a", "b"]
-token_params = { team = "{team}", client = "{client_id}" }
+token_params = { client = "{client_id}" }
+refresh_params = { team = "{team}" }
 refresh = "rotating_strict"
 refresh_grace_s = 10
+untold_expiry = "never"
+revoke_token = "both"
+revoke_hint = true
 
 [oauth.answer]
 access_token = "user.access_token"
+
+[oauth.refresh_answer]
+access_token = "access_token"
 
 [verify]
 method = "POST"
@@ -173,7 +180,10 @@ def test_every_key_of_the_schema_arrives(tmp_path):
     assert service.params["team"].informational
     assert service.key_places[0].replace
     assert dict(service.oauth.answer) == {"access_token": "user.access_token"}
+    assert dict(service.oauth.refresh_answer) == {"access_token": "access_token"}
     assert service.oauth.refresh_grace_s == 10
+    assert (service.oauth.untold_expiry, service.oauth.revoke_token) == ("never", "both")
+    assert service.oauth.revoke_hint
     assert (
         service.verify.host,
         service.verify.id_path,
@@ -269,7 +279,7 @@ def test_the_short_file_is_enough(tmp_path):
         (('Acme-Version = "2026-01-01"', '"Acme Version" = "a"'), "acme.toml: headers.Acme Version: its name must be a header field name"),
         (("template = '{\"ok\":false,\"error\":\"{code}\"}'", "template = '{\"ok\":{code}}'"), "acme.toml: errors.template: is not JSON once {code} and {message} are filled in"),
         (("template = '{\"ok\":false,\"error\":\"{code}\"}'", "template = '{\"ok\":false}'"), "acme.toml: errors.template: tells the caller nothing"),
-        (('team = "{team}"', 'team = "{taem}"'), 'acme.toml: oauth.token_params.team: {taem} is not a param of this file, did you mean "team"?'),
+        (('team = "{team}"', 'team = "{taem}"'), 'acme.toml: oauth.refresh_params.team: {taem} is not a param of this file, did you mean "team"?'),
         (('token_url = "https://acme.example/token"', 'token_url = "http://acme.example/token"'), "acme.toml: oauth.token_url: shipped services are reached by https only"),
         (('token_url = "https://acme.example/token"', 'token_url = "https://{tenant}.acme.example/token"'), "acme.toml: oauth.token_url: a param is the whole host of an https:// address here"),
         (('token_url = "https://acme.example/token"', 'token_url = "https://u@acme.example/token"'), "acme.toml: oauth.token_url: is not an address"),
@@ -284,6 +294,17 @@ def test_the_short_file_is_enough(tmp_path):
         (("status = 401\n", ""), "acme.toml: failure.expired[0].status: is missing"),
         (('title = "Acme"', 'title = ""'), "acme.toml: title: must not be empty"),
         (('refresh = "rotating_strict"', 'refresh = "remint"'), "acme.toml: oauth.refresh: remint is for client_credentials"),
+        (('client = "{client_id}"', 'team = "{team}"'), "acme.toml: oauth.token_params.team: {team} is told by the provider, but needed before it can be"),
+        (('client = "{client_id}"', 'client = "{state}"'), "acme.toml: oauth.token_params.client: {state} is not a param of this file"),
+        (('client = "{client_id}"', 'code_verifier = "x"'), "acme.toml: oauth.token_params.code_verifier: is set by the flow itself"),
+        (("refresh_params = {", 'authorization_params = { state = "x" }\nrefresh_params = {'), "acme.toml: oauth.authorization_params.state: is set by the flow itself"),
+        (("refresh_params = {", 'authorization_params = { team = "{team}" }\nrefresh_params = {'), "acme.toml: oauth.authorization_params.team: {team} is told by the provider"),
+        (('source = "token:team.id"', 'source = "call:team"'), "acme.toml: params.team.source: must be user, call, token:PATH or callback:NAME"),
+        (('family = "acme"\n', 'family = "acme"\ngrant = "client_credentials"\n'), "acme.toml: oauth.refresh: is remint or none with client_credentials"),
+        (('family = "acme"\n', 'family = "acme"\ngrant = "client_credentials"\n'), "acme.toml: oauth.authorization_params: must hold {state} and {redirect_uri}"),
+        (('family = "acme"\n', 'family = "acme"\nclient_auth = "none"\npkce = "off"\n'), "acme.toml: oauth.pkce: a client without a secret needs it"),
+        (('authorization_url = "https://acme.example/authorize"\n', ""), "acme.toml: oauth.authorization_url: is missing"),
+        (('access_token = "user.access_token"', 'access_token = "user access_token"'), "acme.toml: oauth.answer.access_token: must be a dotted path"),
         (('docs = "https://acme.example/docs"\n', ""), "acme.toml: docs: is missing"),
         (('title = "Acme"', 'title = "Acme"\noverride = true'), "acme.toml: override: belongs into a user's file"),
     ],
