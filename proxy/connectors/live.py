@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from proxy.connectors import audit
 from proxy.connectors.audit import KEEP_DAYS, AuditEntry
 from proxy.connectors.datakeys import DataKeys
-from proxy.connectors.seal import master_key
 from proxy.connectors.snapshot import Snapshot, advance, read_changes
 from proxy.connectors.store import Store, Transaction, next_sequence
 from proxy.errors import StateError, StoreError
-from proxy.secret import Secret
 
 POLL_S = 0.25
 Clock = Callable[[], float]
@@ -40,6 +38,24 @@ class LiveStore:
         self._scrub_due = False
         self._listeners: list[Callable[[], None]] = []
 
+    @property
+    def store(self) -> Store:
+        """For those who keep tables of their own in it, such as leases and flows."""
+        return self._store
+
+    @property
+    def data_keys(self) -> DataKeys:
+        """What is sealed beside the vault's own rows is sealed with these."""
+        return self._data_keys
+
+    def change(self, actor: str, action: str, subject: str) -> AbstractAsyncContextManager[Change]:
+        """A numbered, audited transaction; what it did is in the snapshot afterwards."""
+        return self._change(actor, action, subject)
+
+    def erase_soon(self) -> None:
+        """Replaced secrets are to disappear from the files at the next look for changes (R144)."""
+        self._scrub_due = True
+
     async def close(self) -> None:
         """Let go of the store."""
         await self._store.close()
@@ -47,7 +63,7 @@ class LiveStore:
     async def _load(self) -> None:
         async with self._loading:
             async with self._store.snapshot() as transaction:
-                changes = await read_changes(transaction, self.snapshot.sequence)
+                changes = await read_changes(transaction, self.snapshot)
             used = {
                 row[column] for row in changes.connections for column in ("access_key_id", "refresh_key_id")
             }
@@ -122,16 +138,3 @@ class LiveStore:
         """Drop audit rows older than ``days``."""
         async with self._store.transaction() as transaction:
             return await audit.prune(transaction, self._clock(), days)
-
-    async def rewrap(self, new_master_key: Secret, *, actor: str = "operator") -> None:
-        """Wrap the data keys with another master key, which every later start needs.
-
-        Raises:
-            StateError: it is no master key.
-        """
-        master = master_key(new_master_key)
-        async with self._change(actor, "vault.rewrap", "vault") as change:
-            count = await self._data_keys.rewrap(change.transaction, master)
-            change.detail.update(master_key=master.key_id, data_keys=count)
-        self._data_keys.follow(master)
-        await self._erase()

@@ -102,7 +102,7 @@ def connection_of(row: Row) -> Connection:
     )
 
 
-def _token_place(row: Row, column: str) -> Place:
+def token_place(row: Row, column: str) -> Place:
     """What decides where a token is sent is part of its place: a row edited to lead elsewhere fails."""
     identity = [row["connection_id"], row["service"], row["config"], row["scheme"]]
     return Place("connections", to_json(identity), column)
@@ -116,7 +116,7 @@ def seal_tokens(row: Row, tokens: Tokens, ring: Keyring) -> dict[str, Any]:
         ("refresh_token", "refresh_key_id", tokens.refresh_token),
     ):
         if token is not None:
-            sealed[column] = ring.seal(token.reveal().encode(), _token_place(row, column))
+            sealed[column] = ring.seal(token.reveal().encode(), token_place(row, column))
             sealed[key_column] = key_id_of(sealed[column])
     return sealed
 
@@ -132,7 +132,7 @@ def open_tokens(row: Row, ring: Keyring) -> Tokens:
         blob = row[column]
         if blob is None:
             return None
-        return Secret(ring.open(bytes(blob), _token_place(row, column)).decode())
+        return Secret(ring.open(bytes(blob), token_place(row, column)).decode())
 
     access_token = opened("access_token")
     return Tokens(

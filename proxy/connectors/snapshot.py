@@ -63,11 +63,12 @@ class Changes:
     active_key: str | None
 
 
-async def read_changes(transaction: Transaction, known: int) -> Changes:
-    """Read what changed after sequence ``known``; everything should the numbers have gone back."""
+async def read_changes(transaction: Transaction, known: Snapshot) -> Changes:
+    """Read what changed after a snapshot; everything if it is of a later state, or of another vault."""
     sequence = int((await transaction.fetch("SELECT sequence FROM changes WHERE id = 1"))[0]["sequence"])
-    since = known if known <= sequence else -1
     identity = await transaction.fetch("SELECT incarnation FROM identity WHERE id = 1")
+    goes_on = known.sequence <= sequence and known.incarnation == identity[0]["incarnation"]
+    since = known.sequence if goes_on else -1
     connection_ids = await transaction.fetch("SELECT connection_id FROM connections")
     connections = await transaction.fetch(
         f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1",  # noqa: S608  # our own column names

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from proxy.connectors.folder import prepare_file, prepare_folder
+from proxy.connectors.place import LatestNote, place_of, recognise
+from proxy.connectors.settled import settled
 from proxy.connectors.store import Row, Transaction, migrate
 from proxy.errors import StateError, StoreError, StoreReason
 
 FILE_NAME = "vault.db"
 _T = TypeVar("_T")
 _PARAMETER = re.compile(r"\$(\d+)")
+_SEQUENCE = "SELECT sequence FROM changes WHERE id = 1"
 _BUSY_MS = 5000
 _SCRUB_MS = 100
 _PRAGMAS = (
@@ -55,19 +58,6 @@ def _store_error(error: sqlite3.Error) -> StoreError:
     return StoreError(f"the vault could not be used ({name})")
 
 
-async def _settled(future: "asyncio.Future[_T]") -> _T:
-    """Wait for work in a thread to its end even when cancelled, so that nothing runs behind our back."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()
-        raise
-
-
 class _Handle:
     """One SQLite connection and the only thread that touches it; opened again after a lasting failure."""
 
@@ -75,21 +65,34 @@ class _Handle:
         self._path = path
         self._read_only = read_only
         self._connection: sqlite3.Connection | None = None
+        self._inode = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def run(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await _settled(asyncio.get_running_loop().run_in_executor(self._thread, self._call, job))
+        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._call, job))
 
     def _call(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
         try:
             if self._connection is None:
                 self._connection = self._open()
+                self._inode = self._path.stat().st_ino
             return job(self._connection)
+        except OSError as error:
+            raise StoreError(f"the vault's file cannot be used: {error.strerror}", reason="io") from None
         except sqlite3.Error as error:
             failure = _store_error(error)
             if failure.reason in _LASTING:
                 self._drop()  # after a failed write or fsync this handle's cache is not to be trusted (R150)
             raise failure from None
+
+    def refuse_replaced(self) -> None:
+        """Refuse a file that nobody finds under its name any more: what is written there would be lost."""
+        try:
+            replaced = self._path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            replaced = True
+        if replaced:
+            raise StoreError("the vault's file was replaced while it is in use: start again", reason="io")
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_MS / 1000, isolation_level=None)
@@ -113,7 +116,7 @@ class _Handle:
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
-        await _settled(loop.run_in_executor(self._thread, self._drop))
+        await settled(loop.run_in_executor(self._thread, self._drop))
         self._thread.shutdown(wait=False)
 
 
@@ -157,6 +160,8 @@ class SqliteStore:
         self._path = path
         self._writer = _Handle(path, name="vault-write", read_only=False)
         self._reader = _Handle(path, name="vault-read", read_only=True)
+        self._note = LatestNote(path)
+        self._noted = 0
         self._writing = asyncio.Lock()
         self._reading = asyncio.Lock()
 
@@ -174,6 +179,7 @@ class SqliteStore:
             await store._writer.run(_check)
             async with store.transaction() as transaction:
                 await migrate(transaction)
+                await recognise(transaction, store._note.read())
         except StoreError as error:
             await store.close()
             raise StateError(f"{path}: {error}") from error
@@ -185,35 +191,65 @@ class SqliteStore:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Takes SQLite's write lock at once, so that what is read in it stays true until the commit."""
-        async with self._writing, self._block(self._writer, "BEGIN IMMEDIATE") as statements:
+        async with self._writing, self._block(self._writer, "BEGIN IMMEDIATE", self._commit) as statements:
             yield statements
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
         """Reads do not wait for writers: WAL gives them the state of the last commit."""
-        async with self._reading, self._block(self._reader, "BEGIN") as statements:
+        async with self._reading, self._block(self._reader, "BEGIN", _commit) as statements:
             yield statements
 
     @asynccontextmanager
-    async def _block(self, handle: _Handle, begin: str) -> AsyncIterator[_Statements]:
+    async def _block(
+        self, handle: _Handle, begin: str, commit: Callable[[sqlite3.Connection], None]
+    ) -> AsyncIterator[_Statements]:
         try:
-            await handle.run(lambda connection: connection.execute(begin).close())
+            await handle.run(lambda connection: self._begin(handle, connection, begin))
             yield _Statements(handle)
-            await handle.run(_commit)
+            await handle.run(commit)
         except BaseException:
             with contextlib.suppress(StoreError):
                 await handle.run(_rollback)
             raise
 
+    @staticmethod
+    def _begin(handle: _Handle, connection: sqlite3.Connection, statement: str) -> None:
+        handle.refuse_replaced()
+        connection.execute(statement).close()
+
+    def _look(self, connection: sqlite3.Connection) -> int:
+        self._reader.refuse_replaced()
+        return _read_sequence(connection)
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        _commit(connection)
+        with contextlib.suppress(OSError, sqlite3.Error):  # it is committed; the note may come later
+            self._take_note(_read_sequence(connection))
+
+    def _take_note(self, sequence: int, *, durably: bool = False) -> None:
+        if sequence > self._noted or durably:
+            self._note.raise_to(sequence, durably=durably)
+            self._noted = max(sequence, self._noted)
+
     async def sequence(self) -> int:
         """One indexed read on the reading connection: about 20 us."""
         async with self._reading:
-            return await self._reader.run(_read_sequence)
+            found = await self._reader.run(self._look)
+        if found < self._noted:  # an older state was put back under us
+            async with self.transaction() as transaction:
+                await recognise(transaction, self._noted)
+                return int((await transaction.fetch(_SEQUENCE))[0]["sequence"])
+        return found
+
+    async def changed(self, seen: int, poll_s: float) -> int:
+        """SQLite tells nobody of changes: look again after ``poll_s``."""
+        await asyncio.sleep(poll_s)
+        return seen
 
     async def incarnation(self) -> str:
-        """The file's own number: a copied file has another one."""
-        status = await asyncio.to_thread(self._path.stat)
-        return f"sqlite:{status.st_ino}"
+        """The file's identity: see ``place``."""
+        return await asyncio.to_thread(place_of, self._path)
 
     async def scrub(self) -> bool:
         """Write the log back and cut it to nothing, so that only zeroed pages remain of erased rows."""
@@ -225,6 +261,8 @@ class SqliteStore:
         async with self._reading:
             await self._reader.close()
         async with self._writing:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._take_note, self._noted, durably=True)
             await self._writer.close()
 
 
@@ -244,7 +282,7 @@ def _commit(connection: sqlite3.Connection) -> None:
 
 
 def _read_sequence(connection: sqlite3.Connection) -> int:
-    row: tuple[Any, ...] = connection.execute("SELECT sequence FROM changes WHERE id = 1").fetchone()
+    row: tuple[Any, ...] = connection.execute(_SEQUENCE).fetchone()
     return int(row[0])
 
 

@@ -21,15 +21,15 @@ from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, optional_ms, seal_tokens, to_json, to_ms
 from proxy.connectors.sqlite import SqliteStore
 from proxy.connectors.store import Store, Transaction
-from proxy.connectors.vault_flows import FlowVault
 from proxy.connectors.vault_keys import upsert
+from proxy.connectors.vault_upkeep import UpkeepVault
 from proxy.errors import ConfigurationError, Fault, StateError, StoreError
 from proxy.secret import Secret
 
 _PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
 
 
-class Vault(FlowVault):
+class Vault(UpkeepVault):
     """See the module; made by :meth:`open`. ``actor`` of a change is whom the audit names."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Vault(FlowVault):
         """
         store = await SqliteStore.open(data_dir)
         vault = await cls.over(store, master_key, catalog=catalog, clock=clock)
-        vault.notices = store.notices
+        vault.notices = (*store.notices, *vault.notices)
         return vault
 
     @classmethod
@@ -73,6 +73,8 @@ class Vault(FlowVault):
             incarnation = await store.incarnation()
             vault = cls(store, data_keys, clock, catalog=catalog, mark_key=mark_key, incarnation=incarnation)
             await vault._load()
+            if vault.is_copy:
+                vault.notices = (vault.copy_warning,)
         except StoreError as error:
             await store.close()
             raise StateError(str(error)) from error
@@ -81,24 +83,9 @@ class Vault(FlowVault):
             raise
         return vault
 
-    @property
-    def is_copy(self) -> bool:
-        """This database is a copy of the vault's own one: nothing may be refreshed here."""
-        return self.snapshot.incarnation != self._incarnation
-
-    @property
-    def incarnation(self) -> str:
-        """Which database this one is; its rows were written for the one that they name."""
-        return self._incarnation
-
     def mark(self, token: Secret) -> bytes:
         """The fingerprint by which one grant stored twice, or a spent refresh token, is known again."""
         return mark(self._mark_key, token)
-
-    def connections(self) -> tuple[Connection, ...]:
-        """All connections, by service, oldest first."""
-        by_service = self.snapshot.by_service
-        return tuple(held.connection for service in sorted(by_service) for held in by_service[service])
 
     async def save_connection(
         self,
@@ -156,7 +143,7 @@ class Vault(FlowVault):
         await self._data_keys.reserve(2)
         async with self._change(actor, "connection.save", f"{row['service']}@{row['name']}") as change:
             await _settle(change, row)
-            row.update(seal_tokens(row, tokens, self._data_keys.ring))
+            row.update(seal_tokens(row, tokens, await self._data_keys.current(change.transaction)))
             await change.transaction.execute(_PUT_CONNECTION, *(row[column] for column in CONNECTION_COLUMNS))
             change.detail.update(generation=row["generation"], account=row["account"], scopes=row["scopes"])
         if row["generation"] > 1:

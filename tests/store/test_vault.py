@@ -203,7 +203,8 @@ async def test_files_are_ours_alone(tmp_path: Path) -> None:
         await vault.save_connection("slack", "work", _tokens())
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
         assert vault.notices == ()
-    assert modes == dict.fromkeys(("vault.db", "vault.db-wal", "vault.db-shm", "master.key"), 0o600)
+    names = ("vault.db", "vault.db-wal", "vault.db-shm", "vault.latest", "master.key")
+    assert modes == dict.fromkeys(names, 0o600)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
