@@ -66,9 +66,9 @@ class StoreError(SetupError):
 
     Args:
         detail: one sentence, without values of rows.
-        reason: what kind of failure; all but ``corrupt`` and ``conflict`` may pass by themselves. ``away``: the
-            database server does not answer. ``unsure``: the connection to it broke during the commit, so that
-            the change may have been kept after all.
+        reason: what kind of failure; all but ``corrupt`` and ``conflict`` may pass by themselves.
+            ``away``: the database server does not answer. ``unsure``: the connection to it broke during the
+            commit, so that the change may have been kept after all.
     """
 
     def __init__(self, detail: str, *, reason: StoreReason = "other") -> None:

