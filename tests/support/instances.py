@@ -42,6 +42,7 @@ class Instance:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(DiedError(self.pid))
+                future.exception()  # seen: nobody has to await what was begun before a kill
         self._waiting.clear()
         self._writer.close()
 
