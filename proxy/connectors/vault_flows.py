@@ -75,7 +75,7 @@ class FlowVault(RegistrationVault):
         await self._data_keys.reserve(1)
         async with self._store.transaction() as transaction:
             await transaction.execute("DELETE FROM flows WHERE expires_at < $1", now - round(KEPT_S * 1000))
-            blob = self._seal_flow(row, sealed)
+            blob = await self._seal_flow(transaction, row, sealed)
             await transaction.execute(
                 "INSERT INTO flows (flow_id, service, name, registration, stage, link_digest, sealed, "
                 "sealed_key_id, created_at, expires_at) VALUES ($1, $2, $3, $4, 'begun', $5, $6, $7, $8, $9)",
@@ -105,12 +105,15 @@ class FlowVault(RegistrationVault):
 
     async def open_flow(self, flow_id: str, browser: Secret) -> bool:
         """Bind a flow to the browser that opens its link; False when that was done before, or is too late."""
-        return await self._update(
-            "stage = 'opened', browser_digest = $3",
-            "flow_id = $1 AND stage = 'begun'",
-            flow_id,
-            digest(browser),
-        )
+        async with self._store.transaction() as transaction:
+            changed = await transaction.execute(
+                "UPDATE flows SET stage = 'opened', browser_digest = $2 "
+                "WHERE flow_id = $1 AND stage = 'begun' AND expires_at > $3",
+                flow_id,
+                digest(browser),
+                to_ms(self._clock()),
+            )
+        return changed > 0
 
     async def send_flow_away(self, one: FlowRow, sealed: Mapping[str, Any], state: Secret) -> bool:
         """Remember what the way to the provider needs; an earlier state of it counts no longer."""
@@ -121,15 +124,18 @@ class FlowVault(RegistrationVault):
             "name": one.name,
             "registration": one.registration,
         }
-        blob = self._seal_flow(identity, sealed)
-        return await self._update(
-            "stage = 'away', state_digest = $3, sealed = $4, sealed_key_id = $5",
-            "flow_id = $1 AND stage IN ('opened', 'away')",
-            one.flow_id,
-            digest(state),
-            blob,
-            key_id_of(blob),
-        )
+        async with self._store.transaction() as transaction:
+            blob = await self._seal_flow(transaction, identity, sealed)
+            changed = await transaction.execute(
+                "UPDATE flows SET stage = 'away', state_digest = $2, sealed = $3, sealed_key_id = $4 "
+                "WHERE flow_id = $1 AND stage IN ('opened', 'away') AND expires_at > $5",
+                one.flow_id,
+                digest(state),
+                blob,
+                key_id_of(blob),
+                to_ms(self._clock()),
+            )
+        return changed > 0
 
     async def take_flow_back(self, state: Secret) -> FlowRow | None:
         """The flow that waits for this state, which is spent with it (R95); None when there is none.
@@ -152,25 +158,20 @@ class FlowVault(RegistrationVault):
     async def end_flow(self, flow_id: str, outcome: Mapping[str, Any], *, done: bool) -> bool:
         """Note what it came to and forget what was sealed; False when it had ended before."""
         async with self._store.transaction() as transaction:
-            return bool(await self._end(transaction, flow_id, outcome, done=done))
+            changed = await transaction.execute(
+                "UPDATE flows SET stage = $2, outcome = $3, sealed = NULL, sealed_key_id = NULL, "
+                "state_digest = NULL WHERE flow_id = $1 AND stage NOT IN ('done', 'failed')",
+                flow_id,
+                "done" if done else "failed",
+                to_json(dict(outcome)),
+            )
+        return changed > 0
 
-    @staticmethod
-    async def _end(transaction: Transaction, flow_id: str, outcome: Mapping[str, Any], *, done: bool) -> int:
-        return await transaction.execute(
-            "UPDATE flows SET stage = $2, outcome = $3, sealed = NULL, sealed_key_id = NULL, "
-            "state_digest = NULL WHERE flow_id = $1 AND stage NOT IN ('done', 'failed')",
-            flow_id,
-            "done" if done else "failed",
-            to_json(dict(outcome)),
-        )
-
-    async def _update(self, change: str, where: str, flow_id: str, *values: object) -> bool:
-        statement = f"UPDATE flows SET {change} WHERE {where} AND expires_at > $2"  # noqa: S608  # texts of this file
-        async with self._store.transaction() as transaction:
-            return bool(await transaction.execute(statement, flow_id, to_ms(self._clock()), *values))
-
-    def _seal_flow(self, row: Mapping[str, str], sealed: Mapping[str, Any]) -> bytes:
-        return self._data_keys.ring.seal(to_json(dict(sealed)).encode(), flow_place(row))
+    async def _seal_flow(
+        self, transaction: Transaction, row: Mapping[str, str], sealed: Mapping[str, Any]
+    ) -> bytes:
+        ring = await self._data_keys.current(transaction)
+        return ring.seal(to_json(dict(sealed)).encode(), flow_place(row))
 
     async def _flow_of(self, row: Row) -> FlowRow:
         blob, sealed = row["sealed"], None

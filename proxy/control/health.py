@@ -1,33 +1,16 @@
 """The control plane's pages without login: ``/healthz``, ``/readyz``, ``/metrics`` (R154).
 
-None of them touches the vault or the data plane. The Host of every request is checked, so that a page in a
-browser cannot reach them by a name that it made point here (DNS rebinding); there is no CORS.
+None of them touches the vault or the data plane.
 """
 
 import json
-import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 
 from aiohttp import hdrs, web
 
-from proxy import log, problems
-from proxy.errors import MethodNotAllowed
-from proxy.forwarding.addresses import normalize_host, parse_address
+from proxy.control.guarded import guarded_app
 from proxy.metrics import CONTENT_TYPE, Metrics
-
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-SECURITY_HEADERS: Mapping[str, str] = {
-    "Server": problems.PROXY_NAME,
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +22,21 @@ class Readiness:
 
 
 def make_control_app(
-    *, ready: Callable[[], Readiness], metrics: Metrics, allowed_hosts: frozenset[str] | tuple[str, ...] = ()
+    *,
+    ready: Callable[[], Readiness],
+    metrics: Metrics,
+    allowed_hosts: Iterable[str] = (),
+    more: Iterable[Callable[[web.Application], None]] = (),
 ) -> web.Application:
     """The control plane's application.
 
     Args:
         ready: asked for every ``/readyz``; must be quick.
         metrics: what ``/metrics`` shows.
-        allowed_hosts: host names accepted besides localhost, 127.0.0.1, [::1] and the address that a
-            request arrived at (a name can be made to point here, an address cannot).
+        allowed_hosts: see ``guarded``.
+        more: each adds pages of its own.
     """
-    app = web.Application(middlewares=[_guard(_LOOPBACK_HOSTS | {normalize_host(h) for h in allowed_hosts})])
-    app.on_response_prepare.append(_secure)
+    app = guarded_app(allowed_hosts)
 
     async def healthz(_: web.Request) -> web.Response:
         return _json(200, {"status": "ok"})
@@ -66,6 +52,8 @@ def make_control_app(
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", exposition)
+    for add in more:
+        add(app)
     return app
 
 
@@ -73,72 +61,3 @@ def _json(status: int, body: Mapping[str, object]) -> web.Response:
     return web.Response(
         status=status, body=json.dumps(body).encode(), headers={hdrs.CONTENT_TYPE: "application/json"}
     )
-
-
-def _guard(hosts: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """First the Host, then the handler; every failure becomes a problem, none tells more than its row."""
-
-    @web.middleware
-    async def guard(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        request_id = secrets.token_hex(8)
-        if not _is_ours(request, hosts):
-            return response_of(
-                problems.plain(
-                    problems.MISDIRECTED,
-                    "the Host is none of control.allowed_hosts",
-                    request_id=request_id,
-                    plane="control",
-                )
-            )
-        try:
-            return await handler(request)
-        except web.HTTPMethodNotAllowed as refusal:
-            error = MethodNotAllowed("this page knows GET and HEAD")
-            answer = response_of(problems.problem(error, request_id=request_id, plane="control"))
-            answer.headers[hdrs.ALLOW] = ", ".join(sorted(refusal.allowed_methods))
-            return answer
-        except web.HTTPException:
-            missing = problems.plain(
-                problems.NOT_FOUND, "no such page", request_id=request_id, plane="control"
-            )
-            return response_of(missing)
-        except Exception as error:  # noqa: BLE001  # the last line of defence: a traceback must not reach anybody
-            log.crash("control_plane_failed", error, request_id=request_id)
-            return response_of(problems.internal(request_id=request_id, plane="control"))
-
-    return guard
-
-
-def _is_ours(request: web.Request, hosts: frozenset[str]) -> bool:
-    given = request.headers.getall(hdrs.HOST, [])
-    if len(given) != 1:
-        return False
-    head, colon, port = given[0].rpartition(":")
-    name = head if colon and port.isascii() and port.isdigit() else given[0]
-    bracketed = name.startswith("[") and name.endswith("]")
-    try:
-        host = normalize_host(name[1:-1] if bracketed else name)
-    except ValueError:
-        return False
-    return (bracketed == (":" in host)) and (host in hosts or host == _arrived_at(request))
-
-
-def _arrived_at(request: web.Request) -> str | None:
-    """The address of this end of the connection; None on a unix socket."""
-    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
-    address = parse_address(str(name[0])) if isinstance(name, tuple) else None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return None if address is None else str(address)
-
-
-def response_of(answer: problems.Answer) -> web.Response:
-    """An answer of ``problems`` as aiohttp sends it."""
-    headers = [(name.decode(), value.decode()) for name, value in answer.headers if name != b"Content-Length"]
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
-
-
-async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY_HEADERS)

@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy import log, problems
-from proxy.control.health import SECURITY_HEADERS, response_of
+from proxy.control.guarded import SECURITY_HEADERS, response_of
 from proxy.errors import BadRequest
 
 _SERVER_FAULT = 500
