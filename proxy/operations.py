@@ -115,21 +115,39 @@ def _network(text: str, faults: list[Fault]) -> Network | None:
 
 
 def _expiry(text: str, now: float, faults: list[Fault]) -> float | None:
+    try:
+        moment = _moment(text, now, 1)
+    except ValueError as error:
+        faults.append(Fault("--expires", str(error)))
+        return None
+    if moment <= now:
+        faults.append(Fault("--expires", f"{text!r} is in the past"))
+        return None
+    return moment
+
+
+def parse_since(text: str, *, now: float) -> float:
+    """``7d``, ``12h`` before ``now``, or an RFC 3339 time, as seconds since the epoch.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    try:
+        return _moment(text, now, -1)
+    except ValueError as error:
+        raise ConfigurationError(Fault("--since", str(error))) from None
+
+
+def _moment(text: str, now: float, direction: int) -> float:
     found = _DURATION.fullmatch(text)
     if found is not None:
-        return now + int(found.group(1)) * _UNITS[found.group(2)]
+        return now + direction * int(found.group(1)) * _UNITS[found.group(2)]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        faults.append(
-            Fault("--expires", f"{text!r} is neither 30d, 12h, 15m nor a time with offset (RFC 3339)")
-        )
-        return None
-    if moment.timestamp() <= now:
-        faults.append(Fault("--expires", f"{text!r} is in the past"))
-        return None
+        raise ValueError(f"{text!r} is neither 30d, 12h, 15m nor a time with offset (RFC 3339)")
     return moment.timestamp()
 
 

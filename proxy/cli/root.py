@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from proxy import __version__
-from proxy.cli import connect, connections, demo, keys, output, serve, services
+from proxy.cli import connect, connections, demo, history, keys, output, serve, services, vault
 from proxy.cli.session import JsonOption
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ app.add_typer(services.alias, name="connectors")
 app.command("connect")(connect.connect)
 app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
+app.add_typer(vault.group, name="vault")
+app.command("audit")(history.audit)
 
 
 @app.command("version")

@@ -5,10 +5,12 @@ A key is only ever created for a vault that holds nothing yet, and only in the d
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,22 +79,32 @@ class KeyFile:
         """Where a new key lies while the vault is changed over to it."""
         return self.path.with_name(f"{self.path.name}.next")
 
-    def prepare(self, key: Secret) -> None:
-        """Put a new key beside the old one, durably; the vault may be changed over to it then.
+    @contextmanager
+    def changing_to(self, key: Secret) -> Iterator[None]:
+        """Put another key in the file's place around the change of the vault.
+
+        The new key is beside the old one, durably, before the vault may need it, and takes its place
+        afterwards; a process cut off in between leaves both, and the next start takes the right one.
 
         Raises:
-            StateError: the folder or disk does not let us.
+            StateError: folder or disk do not let us, or another process changes the key now.
         """
-        with contextlib.suppress(FileNotFoundError):
-            self.next_path.unlink()  # of a change that was given up before it counted
-        self._write(key, self.next_path)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StateError(f"another process changes the master key {self.path} now") from None
+            with contextlib.suppress(FileNotFoundError):
+                self.next_path.unlink()  # of a change that never counted
+            self._write(key, self.next_path)
+            yield
+            self._promote()
+        finally:
+            os.close(folder)
 
-    def promote(self) -> None:
-        """The new key takes the old one's place; another process may have done so before us.
-
-        Raises:
-            StateError: the folder or disk does not let us.
-        """
+    def _promote(self) -> None:
+        """The new key takes the old one's place; another process may have done so before us."""
         try:
             with contextlib.suppress(FileNotFoundError):
                 self.next_path.replace(self.path)
@@ -108,7 +120,7 @@ class KeyFile:
         if needed and (found is None or _id_of(found) not in needed):
             following = self._read(self.next_path)
             if following is not None and _id_of(following) in needed:
-                self.promote()
+                self._promote()
                 return following
         if found is not None:
             return found

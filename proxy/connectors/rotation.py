@@ -4,8 +4,10 @@ The work is in the rows themselves: a value whose key id is another one is still
 off anywhere and gone on with later, by this process or another, while servers read and write.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from proxy.connectors.datakeys import CANARY_PLACE
 from proxy.connectors.identity import MARK_PLACE
@@ -49,6 +51,7 @@ SEALED = (
 )
 """Every column that holds sealed values; a test compares it with the schema."""
 
+JOURNAL = "refresh-journal"  # in the data folder: answers of providers that the store could not take
 _Broken = set[tuple[str, str, object]]
 
 
@@ -131,6 +134,16 @@ async def rows_by_key(transaction: Transaction) -> Mapping[str, int]:
         for key_id, count in found:
             counts[key_id] = counts.get(key_id, 0) + count
     return counts
+
+
+def keys_in(folder: Path) -> frozenset[str]:
+    """The ids of the data keys that the files of a folder are sealed with, such as answers kept aside."""
+    found = set()
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(SealBrokenError, FileNotFoundError):
+                found.add(key_id_of(path.read_bytes()))
+    return frozenset(found)
 
 
 async def retire(transaction: Transaction, also_needed: frozenset[str]) -> tuple[str, ...]:

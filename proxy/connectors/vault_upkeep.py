@@ -93,7 +93,8 @@ class UpkeepVault(AdminVault):
     async def rotate(
         self,
         *,
-        also_needed: Collection[str] = (),
+        also_needed: Callable[[], Collection[str]] = tuple,
+        keep_last: bool = False,
         batch: int = BATCH,
         on_progress: Progress = lambda _done, _all: None,
         actor: str = "operator",
@@ -103,7 +104,8 @@ class UpkeepVault(AdminVault):
         It may be killed at any moment: calling it again goes on where it was.
 
         Args:
-            also_needed: ids of data keys that something outside of the database needs.
+            also_needed: gives the ids of data keys that something outside of the database needs.
+            keep_last: leave the key in force before, for what other hosts may hold under it.
             batch: values in one commit.
             on_progress: told values done and values in all, after each commit.
             actor: whom the audit names.
@@ -112,6 +114,7 @@ class UpkeepVault(AdminVault):
             StoreError, StateError: it stopped; nothing is lost, and it can be gone on with.
         """
         await self._data_keys.reload()
+        last = self._data_keys.ring.active
         resealed = await self._reseal(batch, on_progress)
         resumed = resealed > 0
         if not resumed:
@@ -120,7 +123,8 @@ class UpkeepVault(AdminVault):
             await self._data_keys.reload()
             resealed = await self._reseal(batch, on_progress)
         async with self._change(actor, "vault.rotated", "vault") as change:
-            removed = await rotation.retire(change.transaction, frozenset(also_needed))
+            kept_for_others = {*also_needed(), *({last} if keep_last else ())}
+            removed = await rotation.retire(change.transaction, frozenset(kept_for_others))
             needed = await rotation.rows_by_key(change.transaction)
             active = self._data_keys.ring.active
             change.detail.update(data_key=active, resealed=resealed, removed=list(removed))
