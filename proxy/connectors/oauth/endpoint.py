@@ -33,13 +33,19 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """A whole answer."""
+    """An answer. Without ``is_framed`` nothing told its end, so it may be cut (RFC 9112 §6.3)."""
 
     status: int
     content_type: str
     coding: str
     retry_after: str
+    is_framed: bool
     body: bytes = field(repr=False)
+
+    @property
+    def may_be_cut(self) -> bool:
+        """True when its end is unknown and does not show: JSON objects end with a brace, forms anywhere."""
+        return not self.is_framed and not self.body.rstrip().endswith(b"}")
 
 
 class _TooLargeError(Exception):
@@ -88,6 +94,8 @@ class TokenEndpoint:
         except (aiohttp.ClientError, OSError) as error:
             kind = OutcomeUnknown if progress.left else NotSent
             raise kind(_what(service, error, left=progress.left)) from None
+        if reply.status in _OK and reply.may_be_cut:
+            raise OutcomeUnknown(f"the answer of {service.title}'s token endpoint may be cut short")
         return read_answer(
             service,
             reply.status,
@@ -150,6 +158,7 @@ class TokenEndpoint:
                 told.get("Content-Type", ""),
                 told.get("Content-Encoding", ""),
                 told.get("Retry-After", ""),
+                "Content-Length" in told or "Transfer-Encoding" in told,
                 await _bounded(answer.content),
             )
 
