@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy import keys
 from proxy.catalog.loader import load_catalog
@@ -17,11 +18,13 @@ from proxy.connectors.model import Credential
 from proxy.connectors.module import Connectors
 from proxy.connectors.oauth.endpoint import TokenEndpoint
 from proxy.connectors.oauth.registration import Registration
+from proxy.connectors.postgres_url import DatabaseUrl
 from proxy.connectors.sources import Source
 from proxy.connectors.sources.base44 import Base44Source
 from proxy.connectors.sources.command import CommandSource
 from proxy.connectors.sources.static import FileSource, StaticSource
 from proxy.connectors.sources.vault import VaultSource
+from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault, NotConnected, StateError
 from proxy.forwarding.addresses import parse_address
@@ -31,6 +34,9 @@ from proxy.keys import KeyRecord
 from proxy.secret import Secret
 from proxy.settings import SecretSource, Settings, environment
 from proxy.token_session import session_connector
+
+if TYPE_CHECKING:
+    from proxy.connectors.postgres import PostgresStore
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -70,25 +76,6 @@ def check_names(settings: Settings, catalog: Catalog) -> None:
         Fault(place, f"there is no service {name!r} among those in force")
         for place, name in wanted.items()
         if catalog.get(name) is None
-    ]
-    if faults:
-        raise ConfigurationError(*faults)
-
-
-def check_followed(settings: Settings) -> None:
-    """Refuse settings that this release knows but does not follow yet, rather than seem to obey them.
-
-    Raises:
-        ConfigurationError: one fault each.
-    """
-    given = {
-        "egress.proxy": settings.egress.proxy is not None,
-        "storage.database_url": settings.storage.database_url is not None,
-    }
-    faults = [
-        Fault(name, "this release does not follow this setting yet: remove it")
-        for name in given
-        if given[name]
     ]
     if faults:
         raise ConfigurationError(*faults)
@@ -156,8 +143,14 @@ def master_key_of(settings: Settings) -> MasterKeySource:
 
     Raises:
         ConfigurationError: an environment variable that is named but not set.
+        StateError: none is given for a vault in PostgreSQL.
     """
     given = settings.storage.master_key
+    if given is None and settings.storage.database_url is not None:
+        raise StateError(
+            "a vault in PostgreSQL is sealed with a key that all its instances are given: set "
+            "CONNECTOR_PROXY_MASTER_KEY or storage.master_key (32 random bytes in base64url)"
+        )
     if given is None:
         return KeyFile(settings.storage.data_dir / MASTER_KEY_NAME)
     if given.file is not None:
@@ -167,13 +160,53 @@ def master_key_of(settings: Settings) -> MasterKeySource:
     return GivenKey(given.read(environment(), place="storage.master_key"))
 
 
-async def open_vault(settings: Settings, catalog: Catalog) -> Vault:
-    """Open or create the vault of the data folder.
+def _database_url(settings: Settings) -> Secret | None:
+    given = settings.storage.database_url
+    if isinstance(given, SecretSource):
+        return given.read(environment(), place="storage.database_url")
+    return given
+
+
+def vault_place(settings: Settings) -> str:
+    """Where the vault lies, for people; without user and password of a database.
 
     Raises:
-        StateError: folder, file, schema or master key do not allow to go on.
+        ConfigurationError: the database's address is not to be had or makes no sense.
+    """
+    url = _database_url(settings)
+    return str(settings.storage.data_dir) if url is None else DatabaseUrl.parse(url).shown
+
+
+async def vault_exists(settings: Settings) -> bool:
+    """Whether there is a vault; none is made.
+
+    Raises:
+        StateError: the database cannot be asked.
+        ConfigurationError: its address is not to be had or makes no sense.
+    """
+    url = _database_url(settings)
+    if url is None:
+        return (settings.storage.data_dir / VAULT_NAME).exists()
+    return await _postgres().exists(url)
+
+
+def _postgres() -> "type[PostgresStore]":
+    from proxy.connectors.postgres import PostgresStore  # noqa: PLC0415  # 0.1 s that only its users pay
+
+    return PostgresStore
+
+
+async def open_vault(settings: Settings, catalog: Catalog) -> Vault:
+    """Open or create the vault, in the data folder or the database.
+
+    Raises:
+        StateError: folder, file, database, schema or master key do not allow to go on.
         ConfigurationError: settings that this release cannot follow.
     """
+    url = _database_url(settings)
+    if url is not None:
+        key = master_key_of(settings)  # before the database is asked
+        return await Vault.over(await _postgres().open(url), key, catalog=catalog, clock=time.time)
     folder = settings.storage.data_dir
     key_file = folder / MASTER_KEY_NAME
     makes_key = settings.storage.master_key is None and not key_file.exists()
@@ -355,7 +388,6 @@ async def opened_connectors(settings: Settings) -> AsyncIterator[Connectors]:
         ConfigurationError, StateError: what the operator has to change; nothing stays open then.
     """
     catalog = catalog_of(settings)
-    check_followed(settings)
     check_names(settings, catalog)
     async with AsyncExitStack() as stack:
         dialer = Dialer(settings.egress.policy(()), time.monotonic)

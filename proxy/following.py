@@ -11,7 +11,7 @@ from proxy.connectors.snapshot import Snapshot
 from proxy.errors import StateError, StoreError
 from proxy.keys import KeyRecord
 
-POLL_S = 0.25  # a key revoked or a connection made by another process counts after this
+POLL_S = 0.25  # a key revoked elsewhere counts after this, where the store does not tell of changes
 STALE_S = 300.0  # how long the keys of a vault that cannot be read stay in force
 LATE_S = 5.0  # unread for longer: not ready
 USE_WRITTEN_S = 10.0
@@ -25,6 +25,9 @@ class Followed(Protocol):
 
     async def catch_up(self) -> None:
         """Take in what other processes changed; raises StoreError or StateError."""
+
+    async def changed(self, seen: int, poll_s: float) -> int:
+        """Wait until another process may have changed something; see :meth:`Store.changed`."""
 
     async def touch_keys(self, used: Mapping[str, float]) -> None:
         """Note when keys were last used; raises StoreError."""
@@ -101,9 +104,10 @@ class VaultFollower:
             await self._vault.touch_keys(self._take_uses())
 
     async def follow(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look at each change that the store tells of, and every now and then, until cancelled."""
+        seen = 0
         while True:
-            await asyncio.sleep(POLL_S)
+            seen = await self._vault.changed(seen, POLL_S)
             await self.look()
 
     async def note_uses(self) -> None:

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from proxy import assembly, lifecycle, listeners
 from proxy.catalog.model import Catalog
-from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
 from proxy.errors import ConfigurationError, Fault, SetupError
 from proxy.forwarding.egress import Dialer
 from proxy.settings import Settings
@@ -42,7 +41,6 @@ def check_all(load: Callable[[], Settings]) -> Report:
     if settings is None:
         return report
     catalog = report.attempt("services", lambda: assembly.catalog_of(settings))
-    report.attempt("settings", lambda: assembly.check_followed(settings))
     report.attempt("keys", lambda: assembly.declared_keys(settings))
     report.attempt("data.tls", lambda: listeners.tls_context(settings))
     if catalog is None:
@@ -67,12 +65,16 @@ def _check_sources(report: Report, settings: Settings, catalog: Catalog) -> None
 
 
 def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
-    folder = settings.storage.data_dir
     if not assembly.needs_vault(settings, catalog):
         report.facts["vault"] = "not needed: keys are declared and every service has a source"
         return
-    if not (folder / VAULT_NAME).exists():
-        report.facts["vault"] = f"will be made in {folder}"
+    place = report.attempt("vault", lambda: assembly.vault_place(settings))
+    if place is None or report.attempt("vault", lambda: assembly.master_key_of(settings)) is None:
+        return
+    exists = report.attempt("vault", lambda: asyncio.run(assembly.vault_exists(settings)))
+    if not exists:
+        if exists is False:
+            report.facts["vault"] = f"will be made in {place}"
         return
 
     async def look() -> tuple[int, int, tuple[str, ...]]:
@@ -84,5 +86,5 @@ def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
 
     found = report.attempt("vault", lambda: asyncio.run(look()))
     if found is not None:
-        report.facts["vault"] = f"{folder}: opens, {found[0]} connections, {found[1]} keys"
+        report.facts["vault"] = f"{place}: opens, {found[0]} connections, {found[1]} keys"
         report.warnings.extend(Fault("vault", notice) for notice in found[2])

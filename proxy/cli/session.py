@@ -12,7 +12,6 @@ import uvloop
 from proxy import assembly, instance, log
 from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, ConnectorProxyError, RequestError, SetupError, StoreError
 from proxy.settings import Settings, environment, load_settings
@@ -51,9 +50,10 @@ def settings_of(
 
 
 def with_vault(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]]) -> T:
-    """Run ``work`` on the data folder's vault, which is made if there is none.
+    """Run ``work`` on the vault, which is made if there is none.
 
-    What it changed holds for callers when this returns: a running server has taken it in.
+    What it changed holds for callers of this data folder's server when this returns: that has taken it in.
+    Others on the same database hear of it by themselves, usually at once (R89).
 
     Raises:
         SetupError: folder, vault, master key or catalog do not allow it.
@@ -93,7 +93,7 @@ def vault_if_any(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[
     Raises:
         SetupError: there is one, but it does not open.
     """
-    if not (settings.storage.data_dir / VAULT_NAME).exists():
+    if not run_loop(assembly.vault_exists(settings)):
         return None
     return with_vault(settings, work)
 

@@ -85,15 +85,20 @@ class LiveStore:
         if await self._store.sequence() != self.snapshot.sequence:
             await self._load()
 
+    async def changed(self, seen: int, poll_s: float = POLL_S) -> int:
+        """Wait until another process may have changed something; see :meth:`Store.changed`."""
+        return await self._store.changed(seen, poll_s)
+
     async def watch(self, on_change: Callable[[], None], *, interval: float = POLL_S) -> None:
         """Follow changes until cancelled; ``on_change`` is called after each, also after this process's own.
 
         A store that fails is asked again at the next turn.
         """
         self._listeners.append(on_change)
+        seen = 0
         try:
             while True:
-                await asyncio.sleep(interval)
+                seen = await self.changed(seen, interval)
                 try:
                     await self.catch_up()
                 except (StoreError, StateError):

@@ -49,7 +49,7 @@ _REASONS: tuple[tuple[str, StoreReason, str], ...] = (
 _LASTING = frozenset({"full", "io", "readonly", "corrupt"})
 
 
-def _store_error(error: sqlite3.Error) -> StoreError:
+def store_error(error: sqlite3.Error) -> StoreError:
     """SQLite's own text may hold values (constraint names at best), so only its code is told."""
     name = getattr(error, "sqlite_errorname", "") or type(error).__name__
     for prefix, reason, sentence in _REASONS:
@@ -80,7 +80,7 @@ class _Handle:
         except OSError as error:
             raise StoreError(f"the vault's file cannot be used: {error.strerror}", reason="io") from None
         except sqlite3.Error as error:
-            failure = _store_error(error)
+            failure = store_error(error)
             if failure.reason in _LASTING:
                 self._drop()  # after a failed write or fsync this handle's cache is not to be trusted (R150)
             raise failure from None
