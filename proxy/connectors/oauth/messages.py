@@ -195,7 +195,8 @@ def revoke_requests(
     if not oauth.revoke_url:
         return ()
     refresh, access = ("refresh_token", tokens.refresh_token), ("access_token", tokens.access_token)
-    wanted = {"access": (access,), "refresh": (refresh,), "both": (refresh, access)}[oauth.revoke_token]
+    which = "access" if oauth.revoke_auth == "bearer" else oauth.revoke_token
+    wanted = {"access": (access,), "refresh": (refresh,), "both": (refresh, access)}[which]
     chosen = [(name, token) for name, token in wanted if token] or [("access_token", tokens.access_token)]
     url = endpoint(service, oauth.revoke_url, config, _flow(oauth, registration, ()))
     return tuple(_revocation(oauth, registration, url, name, token) for name, token in chosen)
