@@ -1,15 +1,22 @@
 """aiohttp connections for token endpoints, under the same egress rules as the data path (R81)."""
 
 import socket
+import ssl
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from proxy.catalog.origin import Origin, parse_origin
 from proxy.errors import AddressRefused, UpstreamUnreachable
 from proxy.forwarding.addresses import parse_address
 from proxy.forwarding.egress import Dialer
+from proxy.forwarding.tunnel import open_tunnel
+
+_CONNECTIONS = 20
 
 
 class CheckedResolver(AbstractResolver):
@@ -53,13 +60,51 @@ class CheckedResolver(AbstractResolver):
         """Nothing is held."""
 
 
+class TunnelConnector(aiohttp.BaseConnector):
+    """Connections through the egress proxy, by the same code as the data path's."""
+
+    def __init__(self, dialer: Dialer, origin: Origin, context: ssl.SSLContext) -> None:
+        super().__init__(limit=_CONNECTIONS)
+        self._dialer = dialer
+        self._origin = origin
+        self._context = context
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],  # noqa: ARG002  # nobody traces these sessions' connections
+        timeout: aiohttp.ClientTimeout,  # noqa: ARG002, ASYNC109  # ``connect`` obeys it already
+    ) -> ResponseHandler:
+        """A connection for a request to the connector's origin (aiohttp's place for other ways to connect).
+
+        Raises:
+            OSError: no connection came to be; what was refused is not told.
+        """
+        proxy, url = self._dialer.policy.via(self._origin), req.url
+        if proxy is None or (url.scheme, url.raw_host, url.port) != tuple(self._origin):
+            raise OSError("this connector is for another origin")
+        try:
+            failure: OSError | None = None
+            for dial in await self._dialer.addresses(self._origin):
+                try:
+                    return await open_tunnel(proxy, dial, self._origin, self._context, self._factory)
+                except OSError as error:
+                    failure = error
+        except (AddressRefused, UpstreamUnreachable) as error:
+            raise OSError(error.detail) from error
+        raise OSError("no connection through the egress proxy") from failure
+
+
 def session_connector(dialer: Dialer, base: str) -> aiohttp.BaseConnector:
     """A connector for one endpoint's origin: addresses and roots as the dialer decides."""
     url = URL(base)
-    context = dialer.ssl_context(parse_origin(str(url.origin())))
+    origin = parse_origin(str(url.origin()))
+    context = dialer.ssl_context(origin)
+    if context is not None and dialer.policy.via(origin) is not None:
+        return TunnelConnector(dialer, origin, context)
     return aiohttp.TCPConnector(
         resolver=CheckedResolver(dialer, url.scheme),
         ssl=True if context is None else context,
-        limit=20,
+        limit=_CONNECTIONS,
         use_dns_cache=False,
     )

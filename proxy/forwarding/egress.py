@@ -25,6 +25,7 @@ from proxy.forwarding.addresses import (
     is_own_interface,
     parse_address,
 )
+from proxy.forwarding.tunnel import EgressProxy
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 ADDRESS_TTL_S = 20.0
@@ -57,6 +58,9 @@ class EgressPolicy:
         allow_addresses: networks admitted although they are private or special. A cloud's metadata address is
             admitted only when listed by itself.
         own: what this process listens on, as bound; ``0.0.0.0`` and ``::`` stand for every interface.
+        proxy: connects to the services instead of us, by names that it resolves; then only origins that are
+            literal addresses can be judged here. Those in ``connect_to`` and ``http`` ones are dialled
+            directly.
 
     Raises:
         OSError, ssl.SSLError: from :meth:`Dialer` when ``ca_file`` cannot be read.
@@ -67,6 +71,13 @@ class EgressPolicy:
     ca_hosts: tuple[str, ...] = ()
     allow_addresses: tuple[Network, ...] = ()
     own: tuple[Dial, ...] = ()
+    proxy: EgressProxy | None = None
+
+    def via(self, origin: Origin) -> EgressProxy | None:
+        """The proxy through which an origin is reached; None: directly."""
+        if origin.scheme != "https" or hostport(origin.host, origin.port) in self.connect_to:
+            return None
+        return self.proxy
 
     def denies(self, address: Address, port: int) -> Reason | None:
         """Why the address must not be dialled on that port, or None."""
@@ -214,6 +225,9 @@ class Dialer:
         return result
 
     async def _judge(self, origin: Origin) -> _Lookup:
+        proxy = self.policy.via(origin)
+        if proxy is not None:
+            return await self._judge_tunnelled(origin, proxy)
         texts: Sequence[str]
         fixed = self.policy.connect_to.get(hostport(origin.host, origin.port))
         literal = parse_address(origin.host)
@@ -238,6 +252,30 @@ class Dialer:
         if skipped:
             self._on_denied(Denied(origin.host, port, skipped))
         return _Lookup(tuple(dict.fromkeys(dials)), None, self._clock() + ADDRESS_TTL_S)
+
+    async def _judge_tunnelled(self, origin: Origin, proxy: EgressProxy) -> _Lookup:
+        """The proxy's own addresses, which the operator gave: of them only our own listeners are refused."""
+        reason = self._reason_by_name(origin)
+        if reason is not None:
+            return self._refused(origin, ((origin.host, reason),))
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                texts = await self._resolve(proxy.host, proxy.port)
+        except (OSError, UnicodeError):
+            return _Lookup((), UpstreamUnreachable, self._clock() + FAILURE_TTL_S)
+        judged = [(text, self._reason(origin, text, proxy.port, pinned=True)) for text in texts]
+        dials = tuple(Dial(text, proxy.port) for text, fault in judged if fault is None)
+        if not dials:
+            return self._refused(origin, tuple((text, fault) for text, fault in judged if fault is not None))
+        return _Lookup(tuple(dict.fromkeys(dials)), None, self._clock() + ADDRESS_TTL_S)
+
+    def _reason_by_name(self, origin: Origin) -> str | None:
+        """Why an origin must not be asked of the proxy, as far as its name alone tells."""
+        if is_odd_ipv4(origin.host):
+            return "odd_ipv4"
+        name = origin.host.rstrip(".")
+        literal = parse_address("127.0.0.1" if name == "localhost" or name.endswith(".localhost") else name)
+        return None if literal is None else self.policy.denies(literal, origin.port)
 
     def _reason(self, origin: Origin, text: str, port: int, *, pinned: bool) -> str | None:
         address = parse_address(text)

@@ -16,6 +16,7 @@ from proxy.catalog.origin import Origin
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTls, UpstreamUnreachable
 from proxy.forwarding.addresses import Dial
 from proxy.forwarding.egress import Dialer
+from proxy.forwarding.tunnel import open_tunnel
 from proxy.forwarding.upstream import LaneKey, UpstreamConnection
 
 DIALLING_AT_ONCE = 64
@@ -151,14 +152,21 @@ class Pool:
         raise UpstreamUnreachable("the service refused or broke the connection") from failure
 
     async def _dial(self, origin: Origin, dial: Dial) -> UpstreamConnection:
+        def make() -> UpstreamConnection:
+            return UpstreamConnection(self._clock, self._forget)
+
         context = self._dialer.ssl_context(origin)
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: UpstreamConnection(self._clock, self._forget),
-            dial.ip,
-            dial.port,
-            ssl=context,
-            server_hostname=origin.host if context is not None else None,
-        )
+        proxy = self._dialer.policy.via(origin)
+        if proxy is not None and context is not None:
+            connection = await open_tunnel(proxy, dial, origin, context, make)
+        else:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                make,
+                dial.ip,
+                dial.port,
+                ssl=context,
+                server_hostname=origin.host if context is not None else None,
+            )
         connection.lane = (origin.scheme, origin.host, origin.port, dial.ip, dial.port)
         connection.address = f"{dial.ip}:{dial.port}"
         if not connection.usable:

@@ -25,6 +25,7 @@ from proxy.forwarding.addresses import (
     parse_address,
     parse_hostport,
 )
+from proxy.forwarding.tunnel import EgressProxy
 from proxy.secret import Secret
 
 T = TypeVar("T")
@@ -229,6 +230,10 @@ def _url(raw: object, base: Path) -> str:
         raise ValueError("must be http://host[:port] or https://host[:port] and nothing more") from None
 
 
+def _egress_proxy(raw: object, base: Path) -> EgressProxy:
+    return EgressProxy.parse(_text(raw, base))
+
+
 def _network(raw: object, base: Path) -> Network:
     text = _text(raw, base)
     try:
@@ -289,6 +294,7 @@ BYTES = integer()
 SECONDS = Kind("number", _seconds)
 PATH = Kind("path", _path, "text")
 URL_ORIGIN = Kind("URL", _url, "text")
+EGRESS_PROXY = Kind("URL", _egress_proxy, "text")
 LISTEN = Kind("host:port", _listen, "text")
 LISTENS = listing(LISTEN, "list of host:port or unix:/path")
 URL_ORIGINS = listing(URL_ORIGIN, "list of URLs")

@@ -13,6 +13,7 @@ from typing import Literal
 from proxy.catalog.model import Scheme
 from proxy.forwarding.addresses import Dial, Network
 from proxy.forwarding.egress import EgressPolicy
+from proxy.forwarding.tunnel import EgressProxy
 from proxy.secret import Secret
 from proxy.settings import kinds
 from proxy.settings.kinds import Listen, SecretSource
@@ -202,10 +203,11 @@ class Egress:
         "Private or special networks that may be dialled.",
         example=["10.20.0.0/16"],
     )
-    proxy: str | None = setting(
-        kinds.URL_ORIGIN,
+    proxy: EgressProxy | None = setting(
+        kinds.EGRESS_PROXY,
         None,
-        "HTTP proxy for connections to services (CONNECT). The environment's proxies are never used.",
+        "HTTP proxy for https connections to services and token endpoints (CONNECT), with `user:password@` "
+        "if it wants that. The environment's proxies are never used.",
         example="http://proxy.internal:3128",
     )
 
@@ -217,6 +219,7 @@ class Egress:
             ca_hosts=self.ca_hosts,
             allow_addresses=self.allow_addresses,
             own=own,
+            proxy=self.proxy,
         )
 
 
