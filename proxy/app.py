@@ -84,7 +84,6 @@ async def ground(
     Raises:
         ConfigurationError, StateError: what the operator has to change.
     """
-    assembly.check_followed(settings)
     assembly.check_names(settings, catalog)
     for warning in catalog.warnings:
         log.event("catalog_warning", level="warning", place=warning.place, reason=warning.message)

@@ -150,7 +150,6 @@ class Core:
             ConfigurationError: with every fault.
         """
         catalog = assembly.catalog_of(settings) if catalog is None else catalog
-        assembly.check_followed(settings)
         assembly.check_names(settings, catalog)
         declared = assembly.declared_keys(settings)
         if self.vault is None and assembly.needs_vault(settings, catalog):
