@@ -1,8 +1,11 @@
 """The end of a flow: a code becomes tokens, they are tried once, and then stored; or nothing is."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
-from proxy.catalog.model import Service
+from proxy import assembly
+from proxy.catalog.model import Catalog, Service
 from proxy.catalog.params import check_config
 from proxy.connectors.flow import Arrived, oauth_of
 from proxy.connectors.flows import Flows
@@ -11,12 +14,14 @@ from proxy.connectors.oauth.answers import Grant
 from proxy.connectors.oauth.endpoint import TokenEndpoint
 from proxy.connectors.oauth.faults import ApplicationFault, GrantDead, NotSent, ProviderBusy, TokenFault
 from proxy.connectors.oauth.messages import exchange_request, from_callback, mint_request
-from proxy.connectors.oauth.registration import Registration
+from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.outcomes import FlowRefused, Outcome
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, RequestError, StateError, StoreError
+from proxy.forwarding.egress import Dialer
 from proxy.secret import Secret
-from proxy.verify import Verdict
+from proxy.settings import Settings
+from proxy.verify import Verdict, verify_new
 
 Check = Callable[[Service, Credential], Awaitable[Verdict]]
 _UNAUTHORIZED = 401
@@ -27,6 +32,24 @@ _FAULTS: tuple[tuple[type[TokenFault], str], ...] = (
     (NotSent, "provider_unreachable"),
     (TokenFault, "provider_unreadable"),
 )
+
+
+def connecting_of(
+    settings: Settings,
+    catalog: Callable[[], Catalog],
+    vault: Vault,
+    registrations: Registrations,
+    dialer: Dialer,
+    *,
+    public_url: str,
+) -> "Connecting":
+    """As the settings have it. ``public_url``: origin of the control plane as browsers reach it."""
+    flows = Flows(vault, catalog, registrations, public_url=public_url, clock=time.time)
+
+    async def check(service: Service, credential: Credential) -> Verdict:
+        return await verify_new(settings, dialer, service, credential)
+
+    return Connecting(flows, vault, assembly.token_endpoint(dialer), check)
 
 
 class Connecting:
@@ -71,6 +94,7 @@ class Connecting:
         except BaseException:
             await self.flows.settle(flow.flow_id, Outcome(flow.row.service, flow.row.name, "not_stored"))
             raise
+        outcome = replace(outcome, return_to=flow.return_to or "")
         if not outcome.ok:
             await self._audit_failure(flow.actor, outcome)
         await self.flows.settle(flow.flow_id, outcome)

@@ -6,10 +6,19 @@ from socket import socket
 from aiohttp import web
 from yarl import URL
 
+from proxy import assembly
+from proxy.connecting import connecting_of
+from proxy.connectors.oauth.registration import Registrations
+from proxy.control.browsers import Cookies
+from proxy.control.connect import ConnectPages
 from proxy.control.health import Readiness, make_control_app
+from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
+from proxy.control.signin import SignIn
 from proxy.core import Core
+from proxy.listeners import texts
 from proxy.settings import Settings
+from proxy.watchkeeping import Watchkeeper
 
 
 class ControlSide:
@@ -23,13 +32,45 @@ class ControlSide:
 
     def __init__(self, core: Core, sockets: Iterable[socket], ready: Callable[[], Readiness]) -> None:
         self._core = core
+        self._watch = None if core.vault is None else Watchkeeper(core, core.vault)
         self._sockets = tuple(sockets)
         self._runner = ControlRunner(
-            make_control_app(ready=ready, metrics=core.metrics, allowed_hosts=_hosts(core.settings)),
+            make_control_app(
+                ready=ready,
+                metrics=core.metrics,
+                allowed_hosts=hosts_of(core.settings),
+                more=self._pages(core),
+            ),
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,
         )
+
+    def _pages(self, core: Core) -> Iterable[Callable[[web.Application], None]]:
+        """The pages for people; none where there is no vault to connect an account in."""
+        if core.vault is None:
+            return ()
+        settings, public_url = core.settings, core.settings.control.origin(texts(self._sockets))
+        registrations = Registrations(assembly.declared_registrations(settings, core.catalog), core.vault)
+        pages, cookies = Pages(), Cookies(secure=public_url.startswith("https:"))
+        sign_in = SignIn(core.vault, pages, cookies)
+        connect = ConnectPages(
+            connecting_of(
+                settings,
+                lambda: core.catalog,
+                core.vault,
+                registrations,
+                core.dialer,
+                public_url=public_url,
+            ),
+            lambda: core.catalog,
+            core.vault,
+            pages,
+            cookies,
+            sign_in,
+            settings.control.return_to,
+        )
+        return (pages.add, sign_in.add, connect.add)
 
     async def start(self) -> None:
         """Answer on the control plane from now on, and begin the scheduled work."""
@@ -40,6 +81,8 @@ class ControlSide:
         if follower is not None:
             self._core.go(follower.note_uses(), "key uses")
             self._core.go(follower.prune(), "audit")
+        if self._watch is not None:
+            self._watch.start()
 
     async def close(self) -> None:
         """End the control plane. Uses of keys that were not written yet are written."""
@@ -48,6 +91,7 @@ class ControlSide:
             await self._core.follower.write_uses()
 
 
-def _hosts(settings: Settings) -> tuple[str, ...]:
+def hosts_of(settings: Settings) -> tuple[str, ...]:
+    """Names by which the control plane may be called, besides those of loopback."""
     public = URL(settings.control.origin()).raw_host
     return (*settings.control.allowed_hosts, *((public,) if public else ()))

@@ -226,7 +226,14 @@ class Flows:
             return await self._arrived(row, row.sealed, registration_id, query, browser_of)
         except FlowRefused as refused:
             refused.flow_id, refused.service = row.flow_id, row.service
-            await self.settle(row.flow_id, Outcome(row.service, row.name, refused.reason, refused.detail))
+            outcome = Outcome(
+                row.service,
+                row.name,
+                refused.reason,
+                refused.detail,
+                return_to=row.sealed["return_to"] or "",
+            )
+            await self.settle(row.flow_id, outcome)
             raise
 
     async def _arrived(
@@ -280,8 +287,8 @@ class Flows:
             return "failed", Outcome(row.service, row.name, "expired")
         return row.stage, None
 
-    async def ended(self, flow_id: str, browser: Secret | None) -> tuple[Outcome | None, Service | None]:
-        """The outcome of a flow for its own browser, None while under way; and its service, if in force.
+    async def ended(self, flow_id: str, browser: Secret | None) -> Outcome | None:
+        """The outcome of a flow for its own browser; None while it is under way.
 
         Raises:
             FlowRefused: there is none, or it is another browser's.
@@ -289,8 +296,7 @@ class Flows:
         row = await self._vault.flow(flow_id)
         if row is None or not row.is_held_by(browser):
             raise FlowRefused("other_browser")
-        _, outcome = await self.progress(flow_id)
-        return outcome, self._catalog().get(row.service)
+        return (await self.progress(flow_id))[1]
 
     def _service(self, type_id: str) -> Service:
         catalog = self._catalog()

@@ -98,7 +98,8 @@ class Outcome:
     """What an attempt came to. ``detail`` goes with ``reason``, and is safe to show; empty when it went well.
 
     ``previous_account``: whose tokens were replaced, where that was another account (R108). ``missing``:
-    scopes asked for and not granted (R107). ``notes``: sentences for the person.
+    scopes asked for and not granted (R107). ``notes``: sentences for the person. ``return_to``: where the
+    browser came from.
     """
 
     service: str
@@ -112,6 +113,7 @@ class Outcome:
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_default: bool = False
+    return_to: str = ""
 
     @property
     def ok(self) -> bool:

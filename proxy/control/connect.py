@@ -1,0 +1,355 @@
+"""Connecting an account in a browser: the page that a link opens, the way to the provider, and back.
+
+No page loads anything but our style sheet, and none is kept (R103); the callback answers with a redirect, so
+that the code stands in no address that a person sees, bookmarks or sends on.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiohttp import hdrs, web
+from multidict import MultiMapping
+from yarl import URL
+
+from proxy import log
+from proxy.catalog.model import Catalog, Service
+from proxy.connecting import Connecting
+from proxy.connectors.flow import Flow, Wish, oauth_of
+from proxy.connectors.flows import LIFE_S
+from proxy.connectors.oauth.messages import needs_browser
+from proxy.connectors.outcomes import REASONS, FlowRefused, Outcome
+from proxy.connectors.sources import SOLE_CONNECTION
+from proxy.connectors.vault import Vault
+from proxy.control.browsers import Cookies, check_token, form_token, is_prefetch, read_form
+from proxy.control.html import Pages
+from proxy.control.returning import safe_return
+from proxy.control.signin import SignIn
+from proxy.errors import ConfigurationError, StateError, StoreError
+from proxy.secret import Secret
+
+_FLOW_ID = re.compile(r"[0-9a-f]{24}", re.ASCII)
+_KEPT_S = LIFE_S + 3600.0  # the browser may look at the result for a while
+_GONE, _BAD, _BUSY = 410, 400, 503
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectPages:
+    """The pages ``/connect``, ``/connect/{service}``, ``/callback/{registration}`` and ``/result/{flow}``.
+
+    Args:
+        connecting: takes flows to their end.
+        catalog: the services in force now.
+        vault: has the connections that are shown.
+        pages, cookies: see there.
+        sign_in: None where the pages are only for a link that a terminal made.
+        origins: where a browser may be sent back to besides our own paths.
+    """
+
+    connecting: Connecting
+    catalog: Callable[[], Catalog]
+    vault: Vault
+    pages: Pages
+    cookies: Cookies
+    sign_in: SignIn | None = None
+    origins: Collection[str] = ()
+
+    def add(self, app: web.Application) -> None:
+        """Serve the pages."""
+        add = app.router.add_get
+        add("/connect", self._told(self._services), allow_head=False)
+        add("/connect/{service}", self._told(self._show), allow_head=False)
+        app.router.add_post("/connect/{service}", self._told(self._go_on))
+        add("/callback/{registration}", self._told(self._callback), allow_head=False)
+        add("/result/{flow}", self._told(self._result), allow_head=False)
+        add("/refused/{reason}", self._told(self._refused), allow_head=False)
+
+    # --- what all pages have in common ------------------------------------------------------------------
+
+    def _told(self, handler: Handler) -> Handler:
+        """Whatever stops a page is told on a page, with what to do."""
+
+        async def page(request: web.Request) -> web.Response:
+            try:
+                return self._elsewhere(request) or await handler(request)
+            except FlowRefused as refused:
+                return self._refusal(refused)
+            except ConfigurationError as error:
+                return self._problem("Something has to be set up first", *(str(one) for one in error.faults))
+            except (StoreError, StateError):
+                text = "The vault cannot be read or written for now: see the log. Nothing was stored."
+                return self._problem("Not just now", text, status=_BUSY)
+
+        return page
+
+    def _problem(self, heading: str, *texts: str, status: int = _BAD) -> web.Response:
+        return self.pages.page("problem", status=status, heading=heading, texts=texts)
+
+    def _refusal(self, refused: FlowRefused) -> web.Response:
+        outcome = Outcome(refused.service or "SERVICE", "", refused.reason, refused.detail)
+        texts = [text for text in (outcome.detail, outcome.remedy) if text]
+        status = _GONE if refused.reason in {"link_used", "expired"} else _BAD
+        return self._problem(outcome.title, *texts, status=status)
+
+    def _elsewhere(self, request: web.Request) -> web.Response | None:
+        """To the one origin that redirect addresses name: cookies of another one would be missing there."""
+        public = URL(self.connecting.flows.public_url)
+        here = request.headers.get(hdrs.HOST, "")
+        if _authority(public.scheme, here) == (public.host, public.port):
+            return None
+        if "moved" in request.query or request.method != hdrs.METH_GET:
+            return self._problem(
+                "This is not where browsers should come",
+                f"The settings say that browsers reach this at {public}, and this request names the host "
+                f"{here}. A proxy in between has to pass the Host header on; or set control.public_url.",
+            )
+        place = public.join(request.rel_url).update_query({"moved": "1"})
+        return _redirect(str(place))
+
+    # --- the way out ------------------------------------------------------------------------------------
+
+    async def _services(self, request: web.Request) -> web.Response:
+        session = await self._session(request)
+        if session is None:
+            return SignIn.ask(request) if self.sign_in is not None else self._only_links()
+        held = self.vault.connections()
+        services = sorted(
+            (one for one in self.catalog().services.values() if one.oauth is not None),
+            key=lambda one: one.title.lower(),
+        )
+        return self.pages.page(
+            "services",
+            services=[(one, [c for c in held if c.service == one.type_id]) for one in services],
+            token=form_token(session),
+        )
+
+    async def _session(self, request: web.Request) -> Secret | None:
+        return None if self.sign_in is None else await self.sign_in.session(request)
+
+    def _only_links(self) -> web.Response:
+        text = "This page is only for the link that your terminal shows: open that one."
+        return self._problem("Open the link of your terminal", text)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        service = request.match_info["service"]
+        if "link" in request.query:
+            return await self._open(request, service, Secret(request.query["link"]))
+        if "flow" in request.query:
+            flow, browser = await self._held(request, request.query["flow"])
+            return self._form(flow.service, browser, flow=flow)
+        session = await self._session(request)
+        if session is None:
+            return SignIn.ask(request) if self.sign_in is not None else self._only_links()
+        return await self._new(request.query, self._service(service), session)
+
+    async def _open(self, request: web.Request, service: str, link: Secret) -> web.Response:
+        """A link is spent by being opened; from then on the address does not hold it."""
+        if is_prefetch(request):
+            return web.Response(status=_BUSY)
+        flow, browser = await self.connecting.flows.open(service, link)
+        response = _redirect(f"/connect/{flow.service.type_id}?flow={flow.flow_id}")
+        self.cookies.keep(response, _purpose(flow.flow_id), browser, seconds=_KEPT_S)
+        return response
+
+    async def _held(self, request: web.Request, flow_id: str) -> tuple[Flow, Secret]:
+        browser = self._browser(request)(flow_id)
+        flow = await self.connecting.flows.held(flow_id, browser)
+        if browser is None:
+            raise FlowRefused("other_browser")
+        return flow, browser
+
+    def _browser(self, request: web.Request) -> Callable[[str], Secret | None]:
+        """What this browser keeps for a flow."""
+
+        def keeps(flow_id: str) -> Secret | None:
+            if _FLOW_ID.fullmatch(flow_id) is None:
+                return None
+            return self.cookies.read(request, _purpose(flow_id))
+
+        return keeps
+
+    def _service(self, type_id: str) -> Service:
+        found = self.catalog().get(type_id)
+        if found is None:
+            raise web.HTTPNotFound
+        return found
+
+    async def _new(self, given: MultiMapping[str], service: Service, session: Secret) -> web.Response:
+        """The page of a signed-in operator, who says there what a command line would."""
+        await self.connecting.flows.registration_for(service)
+        return self._form(
+            service,
+            session,
+            name=given.get("connection", SOLE_CONNECTION),
+            return_to=safe_return(given.get("return_to"), self.origins),
+        )
+
+    def _form(
+        self,
+        service: Service,
+        secret: Secret,
+        *,
+        flow: Flow | None = None,
+        fault: str = "",
+        name: str = "",
+        params: Mapping[str, str] | None = None,
+        scopes: tuple[str, ...] | None = None,
+        return_to: str | None = None,
+        status: int = 200,
+    ) -> web.Response:
+        oauth = oauth_of(service)
+        documented = not oauth.scopes or oauth.scopes_verified != "memory"
+        values: dict[str, Any] = {
+            "code": "",
+            "flow_id": "",
+            "name": name,
+            "params": params or {},
+            "confirmed": documented,
+            "scopes": oauth.scopes if scopes is None else scopes,
+        }
+        if flow is not None:
+            values |= {
+                "code": flow.code,
+                "flow_id": flow.flow_id,
+                "name": flow.row.name,
+                "params": flow.params,
+                "confirmed": flow.confirmed,
+                "scopes": flow.scopes if scopes is None else scopes,
+            }
+        return self.pages.page(
+            "connect",
+            status=status,
+            service=service,
+            token=form_token(secret),
+            fault=fault,
+            provider=URL(oauth.authorization_url).host or service.title,
+            asked_params=[one for one in service.params.values() if one.source == "user"],
+            return_to=return_to,
+            **values,
+        )
+
+    async def _go_on(self, request: web.Request) -> web.Response:
+        form = await read_form(request)
+        scopes = tuple(str(form["scopes"]).split()) if "scopes" in form and "confirmed" in form else None
+        if form.get("flow"):
+            flow_id = str(form["flow"])
+            browser = check_token(form, self._browser(request)(flow_id))
+            flow = await self.connecting.flows.held(flow_id, browser)
+            try:
+                address = await self.connecting.flows.depart(flow_id, browser, scopes=scopes)
+            except ConfigurationError as error:
+                return self._form(flow.service, browser, flow=flow, fault=_sentences(error), status=_BAD)
+            return self.pages.page("leaving", address=address, service=flow.service)
+        session = check_token(form, await self._session(request))
+        return await self._begin(form, self._service(request.match_info["service"]), session, scopes)
+
+    async def _begin(
+        self, form: MultiMapping[str], service: Service, session: Secret, scopes: tuple[str, ...] | None
+    ) -> web.Response:
+        """A flow of a signed-in operator: begun, opened and left in one step."""
+        params = {
+            name.removeprefix("param."): str(value).strip()
+            for name, value in form.items()
+            if name.startswith("param.") and str(value).strip()
+        }
+        name = str(form.get("name", "")).strip()
+        return_to = safe_return(str(form.get("return_to", "")), self.origins)
+        wish = Wish(service.type_id, name, params, scopes, return_to=return_to)
+        flows = self.connecting.flows
+        try:
+            if not needs_browser(service):
+                return await self._mint(wish, service)
+            begun = await flows.begin(wish, actor="operator")
+            flow, browser = await flows.open(service.type_id, begun.link)
+            address = await flows.depart(flow.flow_id, browser)
+        except ConfigurationError as error:
+            return self._form(
+                service,
+                session,
+                fault=_sentences(error),
+                name=name,
+                params=params,
+                scopes=scopes,
+                return_to=return_to,
+                status=_BAD,
+            )
+        response = self.pages.page("leaving", address=address, service=service)
+        self.cookies.keep(response, _purpose(flow.flow_id), browser, seconds=_KEPT_S)
+        return response
+
+    async def _mint(self, wish: Wish, service: Service) -> web.Response:
+        registration = await self.connecting.flows.registration_for(service, wish.registration)
+        outcome = await self.connecting.mint(service, wish.name, registration, wish.params, actor="operator")
+        _log(outcome)
+        return self._outcome(replace(outcome, return_to=wish.return_to or ""))
+
+    # --- the way back -----------------------------------------------------------------------------------
+
+    async def _callback(self, request: web.Request) -> web.Response:
+        if is_prefetch(request):
+            return web.Response(status=_BUSY)
+        try:
+            arrived, outcome = await self.connecting.finish(
+                request.match_info["registration"], list(request.query.items()), self._browser(request)
+            )
+        except FlowRefused as refused:
+            log.event("connect_refused", level="warning", reason=refused.reason, service=refused.service)
+            if refused.flow_id is not None and refused.reason != "other_browser":
+                return _redirect(f"/result/{refused.flow_id}")
+            return _redirect(f"/refused/{refused.reason}")
+        _log(outcome)
+        flow = arrived.flow
+        if outcome.ok and flow.return_to is not None:
+            return _redirect(flow.return_to)
+        return _redirect(f"/result/{flow.flow_id}")
+
+    async def _result(self, request: web.Request) -> web.Response:
+        flow_id = request.match_info["flow"]
+        outcome = await self.connecting.flows.ended(flow_id, self._browser(request)(flow_id))
+        return self._outcome(outcome)
+
+    def _outcome(self, outcome: Outcome | None) -> web.Response:
+        service = None if outcome is None else self.catalog().get(outcome.service)
+        title = service.title if service is not None else "The service"
+        status = 200 if outcome is None or outcome.ok else _BAD
+        return self.pages.page("result", status=status, outcome=outcome, title=title)
+
+    async def _refused(self, request: web.Request) -> web.Response:
+        """Where a callback of no known flow ends: nothing of it is in the address."""
+        reason = request.match_info["reason"]
+        if reason not in REASONS:
+            raise web.HTTPNotFound
+        return self._refusal(FlowRefused(reason))
+
+
+def _purpose(flow_id: str) -> str:
+    return f"connect-{flow_id}"
+
+
+def _redirect(place: str) -> web.Response:
+    return web.Response(status=303, headers={hdrs.LOCATION: place})
+
+
+def _sentences(error: ConfigurationError) -> str:
+    return "; ".join(str(fault) for fault in error.faults)
+
+
+def _authority(scheme: str, given: str) -> tuple[str | None, int | None]:
+    try:
+        url = URL(f"{scheme}://{given}")
+    except ValueError:
+        return None, None
+    return url.host, url.port or _DEFAULT_PORTS.get(scheme)
+
+
+def _log(outcome: Outcome) -> None:
+    log.event(
+        "connected" if outcome.ok else "connect_failed",
+        level="info" if outcome.ok else "warning",
+        service=outcome.service,
+        connection=outcome.name,
+        reason=outcome.reason or None,
+    )

@@ -1,0 +1,162 @@
+"""Signing in to the control plane: one operator with a password, sessions that end, slowed guesses."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from proxy import log
+from proxy.connectors.passwords import hashed, is_right
+from proxy.connectors.vault import Vault
+from proxy.connectors.vault_flows import new_secret
+from proxy.control.browsers import Cookies, check_token, form_token, read_form
+from proxy.control.html import Pages
+from proxy.control.returning import safe_return
+from proxy.errors import StoreError
+from proxy.secret import Secret
+
+SESSION_S = 12 * 3600.0
+_FORM_S = 3600.0
+_WINDOW_S = 60.0
+_GUESSES, _ALL_GUESSES = 5, 20
+_HOME = "/connect"
+
+
+class Attempts:
+    """Failed guesses of the last minute: five from one address, twenty in all; then nobody may guess."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: deque[tuple[float, str]] = deque()
+
+    def wait(self, address: str) -> float:
+        """Seconds until this address may guess again; 0 when it may now."""
+        now = self._clock()
+        while self._failed and self._failed[0][0] <= now - _WINDOW_S:
+            self._failed.popleft()
+        own = [at for at, who in self._failed if who == address]
+        waits = [own[-_GUESSES] + _WINDOW_S - now] if len(own) >= _GUESSES else []
+        if len(self._failed) >= _ALL_GUESSES:
+            waits.append(self._failed[-_ALL_GUESSES][0] + _WINDOW_S - now)
+        return max(waits, default=0.0)
+
+    def failed(self, address: str) -> None:
+        """Count one."""
+        self._failed.append((self._clock(), address))
+
+
+class SignIn:
+    """The pages ``/sign-in`` and ``/sign-out``, and the question whether a browser is signed in.
+
+    Args:
+        vault: has password and sessions.
+        pages, cookies: see there.
+        clock: seconds since the epoch.
+        attempts: slows guessing.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        pages: Pages,
+        cookies: Cookies,
+        *,
+        clock: Callable[[], float] = time.time,
+        attempts: Attempts | None = None,
+    ) -> None:
+        self._vault = vault
+        self._pages = pages
+        self._cookies = cookies
+        self._clock = clock
+        self._attempts = Attempts() if attempts is None else attempts
+        self._guessing = asyncio.Lock()  # one at a time: each takes 32 MiB
+
+    def add(self, app: web.Application) -> None:
+        """Serve the pages."""
+        app.router.add_get("/sign-in", self._show)
+        app.router.add_post("/sign-in", self._sign_in)
+        app.router.add_post("/sign-out", self._sign_out)
+
+    async def session(self, request: web.Request) -> Secret | None:
+        """What proves that this browser is signed in, or None.
+
+        Raises:
+            StoreError: that cannot be told.
+        """
+        session = self._cookies.read(request, "session")
+        return session if session is not None and await self._vault.has_session(session) else None
+
+    @staticmethod
+    def ask(request: web.Request) -> web.Response:
+        """To the sign-in page, and back here afterwards."""
+        place = "/sign-in?" + urlencode({"return_to": str(request.rel_url)})
+        return web.Response(status=303, headers={"Location": place})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        if await self.session(request) is not None:
+            return _redirect(safe_return(request.query.get("return_to"), ()) or _HOME)
+        return self._form(request, request.query.get("return_to"))
+
+    def _form(
+        self, request: web.Request, return_to: str | None, *, fault: str = "", status: int = 200
+    ) -> web.Response:
+        secret = self._cookies.read(request, "form") or new_secret()
+        response = self._pages.page(
+            "signin",
+            status=status,
+            token=form_token(secret),
+            return_to=safe_return(return_to, ()) or _HOME,
+            fault=fault,
+        )
+        self._cookies.keep(response, "form", secret, seconds=_FORM_S)
+        return response
+
+    async def _sign_in(self, request: web.Request) -> web.Response:
+        form = await read_form(request)
+        check_token(form, self._cookies.read(request, "form"))
+        return_to, address = str(form.get("return_to", "")), request.remote or ""
+        async with self._guessing:
+            wait = self._attempts.wait(address)
+            if wait > 0:
+                response = self._form(
+                    request, return_to, fault=f"Too many guesses: try again in {int(wait) + 1} s.", status=429
+                )
+                response.headers["Retry-After"] = str(int(wait) + 1)
+                return response
+            if not await self._knows(Secret(str(form.get("password", "")))):
+                self._attempts.failed(address)
+                log.event("sign_in_failed", level="warning", address=address)
+                return self._form(request, return_to, fault="That is not the password.", status=403)
+        session = new_secret()  # a new one each time, so none can be fixed beforehand
+        await self._vault.add_session(session, expires_at=self._clock() + SESSION_S, actor="operator")
+        log.event("signed_in", address=address)
+        response = _redirect(safe_return(return_to, ()) or _HOME)
+        self._cookies.keep(response, "session", session, seconds=SESSION_S)
+        self._cookies.forget(response, "form")
+        return response
+
+    async def _knows(self, password: Secret) -> bool:
+        stored = await self._vault.password()
+        if stored is None:  # no password was made yet: take as long as if there were one
+            await asyncio.to_thread(hashed, password)
+            return False
+        return await asyncio.to_thread(is_right, password, stored)
+
+    async def _sign_out(self, request: web.Request) -> web.Response:
+        session = self._cookies.read(request, "session")
+        check_token(await read_form(request), session)
+        response = _redirect("/sign-in")
+        self._cookies.forget(response, "session")
+        if session is not None:
+            try:
+                await self._vault.end_session(session)
+            except StoreError:
+                log.event("sign_out_not_stored", level="warning")
+        return response
+
+
+def _redirect(place: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": place})
