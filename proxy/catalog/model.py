@@ -190,9 +190,10 @@ class OAuth:
     ``refresh_answer``: those that the answer to a refresh has elsewhere. ``untold_expiry``: how long a token
     lives when the answer has no expires_in: ``access_lifetime_s``, or for ever.
     Endpoints and params may hold ``{param}`` of the service and ``{client_id}``, ``{redirect_uri}``,
-    ``{state}``, ``{scope}`` of the flow. ``revoke_token``: which one is named (as bearer always the
-    access token), ``revoke_hint``: with its token_type_hint (RFC 7009 §2.1). ``revoke_shared``: revoking one service's token ends the grant of all
-    services of that registration. client_credentials without authorization_url: nobody is sent anywhere.
+    ``{state}``, ``{scope}`` of the flow. ``revoke_token``: which one is named (as bearer always the access
+    token); ``revoke_hint``: with its token_type_hint (RFC 7009 §2.1). ``revoke_shared``: revoking one
+    service's token ends the grant of all services of that registration. client_credentials without
+    authorization_url: nobody is sent anywhere.
     """
 
     family: str

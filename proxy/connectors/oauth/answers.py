@@ -108,17 +108,16 @@ def _grant(
         raise ApplicationFault(
             f"{service.title} gave a token that needs a proof of possession with each call"
         )
-    told_end = _end(told("refresh_expires_in"), sent_at)
-    if told_end is None and refresh is not None and oauth.refresh_lifetime_s is not None:
-        told_end = sent_at + oauth.refresh_lifetime_s
     config, metadata, unfit = _values(service, document)
     return Grant(
         tokens=Tokens(
             access,
             refresh,
-            expires_at=_expiry(oauth, told("expires_in"), sent_at),
+            expires_at=_end(told("expires_in"), sent_at, _assumed(oauth)),
             issued_at=sent_at,
-            refresh_expires_at=told_end,
+            refresh_expires_at=_end(
+                told("refresh_expires_in"), sent_at, None if refresh is None else oauth.refresh_lifetime_s
+            ),
         ),
         scopes=_scopes(told("scope")),
         config=config,
@@ -162,27 +161,23 @@ def _refresh_token(service: Service, told: Any) -> Secret | None:
 # --- times --------------------------------------------------------------------------------------------
 
 
-def _expiry(oauth: OAuth, value: Any, sent_at: float) -> float | None:
-    end = _end(value, sent_at)
-    if end is not None:
-        return None if end == math.inf else end
-    if oauth.untold_expiry == "never" or oauth.access_lifetime_s is None:
-        return None
-    return sent_at + oauth.access_lifetime_s
+def _assumed(oauth: OAuth) -> int | None:
+    return None if oauth.untold_expiry == "never" else oauth.access_lifetime_s
 
 
-def _end(value: Any, sent_at: float) -> float | None:
-    """When something with that lifetime ends; infinity for never, None when the value tells nothing.
+def _end(value: Any, sent_at: float, assumed: int | None) -> float | None:
+    """When something with that lifetime ends; None for never, and when nobody knows.
 
-    Zero and less tell nothing: a token that nobody may use would be refreshed for ever.
+    Zero and less tell nothing, as if the member were absent: a token that is over when it comes would be
+    refreshed for ever.
     """
     seconds = _number(value)
     if seconds is None or seconds <= 0:
-        return None
+        return None if assumed is None else sent_at + assumed
+    at = sent_at + seconds
     if seconds >= _EPOCH:
         at = seconds / 1000 if seconds >= _MILLISECONDS else seconds
-        return at if sent_at < at <= sent_at + _LONGEST_S else math.inf
-    return sent_at + seconds if seconds <= _LONGEST_S else math.inf
+    return at if sent_at < at <= sent_at + _LONGEST_S else None
 
 
 def _number(value: Any) -> float | None:
