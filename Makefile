@@ -18,7 +18,7 @@ SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
 .SHELLFLAGS := -euc
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-all bench sdk lock wheel clean tools
+.PHONY: help run check test test-all bench chaos sdk lock wheel clean tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those wit
 
 bench: tools $(VENV)/.dev $(VENV)/.bench ## measures added latency and throughput on this machine
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+chaos: $(VENV)/.dev ## kills, cuts and outages by the hundred, about 10 minutes: nothing may be lost (ARGS="--rounds 50 --seed 1")
+	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py $(ARGS)
 
 sdk: $(VENV)/.dev $(VENV)/.sdk ## the vendors' own SDKs against the proxy
 	$(BIN)/python -m pytest tests/sdk $(ARGS)
