@@ -1,8 +1,14 @@
-"""The two real OAuth servers, one of each a session."""
+"""The two real OAuth servers, one of each a session; vaults on both stores; processes to use them."""
 
+import asyncio
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from support.grounds import Ground, PostgresGround, SqliteGround
+from support.instances import Instances
+from support.postgres import Postgres
 from support.providers.oidc import Oidc
 from support.providers.real import Provider
 from support.providers.toolkit import Toolkit
@@ -32,3 +38,21 @@ def provider(request: pytest.FixtureRequest) -> Iterator[Provider]:
     one.adjust(**plain)
     yield one
     one.adjust(**plain)
+
+
+@pytest.fixture(scope="session")
+def instances(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instances]:
+    """Processes that use a vault, forked when a test wants one."""
+    stack = contextlib.AsyncExitStack()
+    started = Instances(tmp_path_factory.mktemp("instances")).running()
+    yield runner.run(stack.enter_async_context(started))
+    runner.run(stack.aclose())
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Ground:
+    """A place for a vault, in each store in turn; not configured yet."""
+    if request.param == "sqlite":
+        return SqliteGround(tmp_path / "ground")
+    server: Postgres = request.getfixturevalue("postgres")
+    return PostgresGround(tmp_path / "ground", server.database())

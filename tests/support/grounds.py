@@ -21,6 +21,7 @@ from support.proxy import toml
 
 SERVICE = "real"
 SCHEMA = "connector_proxy"
+CHANNEL = "connector_proxy_changes"
 WRITER_LOCK = 0x636F6E6E70726F78
 _EXPIRE = (
     "UPDATE connections SET expires_at = $1, sequence = (SELECT sequence FROM changes) "
@@ -58,6 +59,7 @@ class Ground(ABC):
             "services": {"directory": str(services), "enabled": [SERVICE]},
             "storage": {"data_dir": str(self.data_dir), **self.storage()},
             "registrations.real": {"client_id": provider.client_id, "client_secret": {"file": str(secret)}},
+            "egress": {"allow_addresses": ["127.0.0.1/32"]},
             "log": {"format": "json", "level": "debug"},
         }
         for name, table in (settings or {}).items():
@@ -215,6 +217,7 @@ class PostgresGround(Ground):
         async with self._connected() as connection, connection.transaction():
             for statement, *params in statements:
                 await connection.execute(statement, *params)
+            await connection.execute(f"NOTIFY {CHANNEL}")
 
     @contextlib.asynccontextmanager
     async def holding_writes(self) -> AsyncIterator[None]:

@@ -69,7 +69,16 @@ class Instance:
         errors = collections.Counter(
             f"{type(one).__name__}: {one}" for one in results if isinstance(one, BaseException)
         )
-        return {"tokens": tokens, "errors": errors, "took": time.perf_counter() - begun}
+        held = [one for one in self._vault.snapshot.held.values() if one.credential is not None]
+        known = {
+            one.credential.access_token.reveal(): one.credential.generation for one in held if one.credential
+        }
+        return {
+            "tokens": tokens,
+            "errors": errors,
+            "generation": max((known[token] for token in tokens if token in known), default=None),
+            "took": time.perf_counter() - begun,
+        }
 
     async def on_save(self, name: str, access: str, refresh: str | None, expires_in: float) -> dict[str, Any]:
         """Connect an account, or connect it anew."""
@@ -91,6 +100,14 @@ class Instance:
         """Forget a connection."""
         await self._vault.remove(SERVICE, name)
         return {}
+
+    async def on_rotate(self) -> dict[str, Any]:
+        """Seal everything anew."""
+        return {"resealed": (await self._vault.rotate(batch=20)).resealed}
+
+    async def on_adopt(self) -> dict[str, Any]:
+        """Make this vault the original."""
+        return {"adopted": await self._vault.adopt()}
 
     async def on_key(self, name: str) -> dict[str, Any]:
         """Make a proxy key."""

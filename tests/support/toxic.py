@@ -84,6 +84,7 @@ class Relay:
         self.passed: dict[Direction, int] = {"up": 0, "down": 0}
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._moved = asyncio.Event()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -92,6 +93,12 @@ class Relay:
     def set(self, *, up: Toxic | None = None, down: Toxic | None = None) -> None:
         """What connections from now on suffer."""
         self.toxics = {"up": up, "down": down}
+
+    async def passing(self, way: Direction, total: int) -> None:
+        """Returns once so many bytes have passed that way, on all connections together."""
+        while self.passed[way] < total:
+            self._moved.clear()
+            await self._moved.wait()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Relay"]:
@@ -160,6 +167,7 @@ class Relay:
                 await writer.drain()
                 gone += len(part)
                 self.passed[way] += len(part)
+                self._moved.set()
                 if last and isinstance(toxic, ResetPeer):
                     _reset(writer)
                     _reset(other)
