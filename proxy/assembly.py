@@ -26,6 +26,7 @@ from proxy.connectors.sources.static import FileSource, StaticSource
 from proxy.connectors.sources.vault import VaultSource
 from proxy.connectors.sqlite import FILE_NAME as VAULT_NAME
 from proxy.connectors.vault import Vault
+from proxy.connectors.webhook import signing_key
 from proxy.errors import ConfigurationError, Fault, NotConnected, StateError
 from proxy.forwarding.addresses import parse_address
 from proxy.forwarding.egress import Dialer
@@ -407,3 +408,20 @@ async def opened_connectors(settings: Settings) -> AsyncIterator[Connectors]:
 async def _ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+# --- webhook ------------------------------------------------------------------------------------------
+
+
+def webhook_key(settings: Settings) -> bytes | None:
+    """What notices are signed with; None where no webhook is set.
+
+    Raises:
+        ConfigurationError: the secret is not there, or too short.
+    """
+    if settings.webhook.url is None or settings.webhook.secret is None:
+        return None
+    try:
+        return signing_key(settings.webhook.secret.read(environment(), place="webhook.secret"))
+    except ValueError as error:
+        raise ConfigurationError(Fault("webhook.secret", str(error))) from None

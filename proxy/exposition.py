@@ -36,7 +36,7 @@ _STATUSES = frozenset({*(int(status) for status in HTTPStatus), CALLER_LEFT})
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A metric of one number, or of several by ``label``.
+    """A metric of one number, or of several by ``label``. Two labels, and their values, are parted by spaces.
 
     ``shared``: a gauge that says the same in every process, so that workers' are not added to it.
     """
@@ -51,6 +51,7 @@ FIXED: Mapping[str, Definition] = {
     "refusals": Definition("Answers made by the proxy, by code", "code", is_counter=True),
     "token_echoes": Definition("Tokens masked in answers", is_counter=True),
     "denied_addresses": Definition("Addresses not dialled", "reason", is_counter=True),
+    "refreshes": Definition("Refreshes of tokens, by outcome", "service outcome", is_counter=True),
     "upstream_connections": Definition("Connections to services", "event", is_counter=True),
 }
 
@@ -80,10 +81,11 @@ def families(tally: Tally, definitions: Mapping[str, Definition]) -> Iterator[Me
 def family(name: str, definition: Definition, value: float | Mapping[str, float]) -> Metric:
     """One metric; ``value`` is a map from label values where the definition has a label."""
     kind = CounterMetricFamily if definition.is_counter else GaugeMetricFamily
-    made = kind(PREFIX + name, definition.text, labels=[definition.label] if definition.label else [])
+    labels = definition.label.split()
+    made = kind(PREFIX + name, definition.text, labels=labels)
     if isinstance(value, Mapping):
         for key, number in value.items():
-            made.add_metric([key], number)
+            made.add_metric(key.split(maxsplit=len(labels) - 1), number)
     else:
         made.add_metric([], value)
     return made

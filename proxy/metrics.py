@@ -148,6 +148,7 @@ class Metrics(Collector):
     _by_service: dict[str, ServiceMetrics] = field(init=False)
     _refusals: dict[str, int] = field(init=False)
     _denied: dict[str, int] = field(init=False)
+    _refreshes: dict[str, int] = field(init=False, default_factory=dict)
     _definitions: dict[str, Definition] = field(init=False, default_factory=lambda: {**FIXED})
     _callbacks: dict[str, Callable[[], float | Mapping[str, float]]] = field(init=False, default_factory=dict)
     _registry: CollectorRegistry = field(init=False)
@@ -177,6 +178,11 @@ class Metrics(Collector):
     def denied(self, reason: str) -> None:
         """Count an address that was not dialled, by reason."""
         self._denied[reason if reason in self._denied else NONE] += 1
+
+    def refreshed(self, service: str, outcome: str) -> None:
+        """Count what a refresh came to; ``outcome`` is one of ``connectors.refresh.events.OUTCOMES``."""
+        place = f"{self.service(service).service} {outcome}"
+        self._refreshes[place] = self._refreshes.get(place, 0) + 1
 
     def gauge(
         self,
@@ -230,6 +236,7 @@ class Metrics(Collector):
             "refusals": {**self._refusals},
             "token_echoes": self.echoes,
             "denied_addresses": {**self._denied},
+            "refreshes": {**self._refreshes},
             "upstream_connections": {
                 one.name: getattr(self.upstream, one.name) for one in fields(self.upstream)
             },

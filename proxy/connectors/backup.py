@@ -93,7 +93,6 @@ def _copy(source: Path, aside: Path) -> int:
     """VACUUM INTO reads one state and holds up no writer; it leaves nothing of erased rows behind."""
     with contextlib.closing(sqlite3.connect(source, isolation_level=None)) as reading:
         reading.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        reading.execute("PRAGMA query_only = ON")
         reading.execute("VACUUM INTO ?", (str(aside),))
     with contextlib.closing(sqlite3.connect(aside, isolation_level=None)) as copied:
         for pragma in ("journal_mode = MEMORY", "synchronous = OFF", "secure_delete = ON"):

@@ -74,16 +74,25 @@ async def add(transaction: Transaction, now: float, event: str, data: Mapping[st
     )
 
 
-async def claim(transaction: Transaction, now: float) -> Notice | None:
-    """The oldest notice that is due, claimed: for ``CLAIM_S`` nobody else gets it.
+_DUE = "(next_at <= $1 OR next_at > $2)"
 
-    A ``next_at`` further off than any wait we set was written under another time: it is due.
-    """
+
+def _due_at(now: float) -> tuple[int, int]:
+    """A ``next_at`` further off than any wait that we set was written under another time: it is due."""
+    return to_ms(now), to_ms(now + 2 * max(_BACKOFF_S))
+
+
+async def is_due(transaction: Transaction, now: float) -> bool:
+    """Whether a notice waits to be sent."""
+    rows = await transaction.fetch(f"SELECT 1 AS one FROM notices WHERE {_DUE} LIMIT 1", *_due_at(now))  # noqa: S608  # our own text
+    return bool(rows)
+
+
+async def claim(transaction: Transaction, now: float) -> Notice | None:
+    """The oldest notice that is due, claimed: for ``CLAIM_S`` nobody else gets it."""
     rows = await transaction.fetch(
-        "SELECT notice_id, at, body, attempts FROM notices WHERE next_at <= $1 OR next_at > $2 "
-        "ORDER BY at, notice_id LIMIT 1",
-        to_ms(now),
-        to_ms(now + 2 * max(_BACKOFF_S)),
+        f"SELECT notice_id, at, body, attempts FROM notices WHERE {_DUE} ORDER BY at, notice_id LIMIT 1",  # noqa: S608  # our own text
+        *_due_at(now),
     )
     if not rows:
         return None

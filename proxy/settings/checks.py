@@ -16,6 +16,8 @@ def contradictions(settings: Settings, place: Place) -> Iterator[Fault]:
     for name, registration in settings.registrations.items():
         if registration.client_id is None:
             yield Fault(place(("registrations", name)), "a registration needs client_id")
+    if (settings.webhook.url is None) != (settings.webhook.secret is None):
+        yield Fault(place(("webhook", "url")), "url and secret belong together: nothing is sent unsigned")
     yield from _keys(settings, place)
     yield from _sources(settings, place)
     yield from _addresses(settings, place)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from proxy.catalog.origin import parse_origin
 from proxy.errors import ConfigurationError, Fault
@@ -234,6 +235,19 @@ def _egress_proxy(raw: object, base: Path) -> EgressProxy:
     return EgressProxy.parse(_text(raw, base))
 
 
+def _address(raw: object, base: Path) -> str:
+    """A whole URL as text. The host's spelling is checked; path and query stay as they are."""
+    text = _text(raw, base)
+    parts = urlsplit(text)
+    try:
+        parse_origin(f"{parts.scheme}://{parts.netloc}".lower())
+    except ValueError:
+        raise ValueError("must be http://host[:port]/path or https://host[:port]/path") from None
+    if parts.fragment or not text.isascii() or any(letter.isspace() for letter in text):
+        raise ValueError("must be a URL without fragment, spaces and letters that need encoding")
+    return text
+
+
 def _network(raw: object, base: Path) -> Network:
     text = _text(raw, base)
     try:
@@ -294,6 +308,7 @@ BYTES = integer()
 SECONDS = Kind("number", _seconds)
 PATH = Kind("path", _path, "text")
 URL_ORIGIN = Kind("URL", _url, "text")
+URL_ADDRESS = Kind("URL", _address, "text")
 EGRESS_PROXY = Kind("URL", _egress_proxy, "text")
 LISTEN = Kind("host:port", _listen, "text")
 LISTENS = listing(LISTEN, "list of host:port or unix:/path")

@@ -92,7 +92,8 @@ class Control:
         if self.public_url is not None:
             return self.public_url
         texts = (*bound, *(str(one) for one in self.listen))
-        port = next((text.rpartition(":")[2] for text in texts if not text.startswith("unix:")), "8081")
+        ports = [text.rpartition(":")[2] for text in texts if not text.startswith("unix:")]
+        port = next((port for port in ports if port != "0"), "8081")
         return f"http://localhost:{port}" if port != "80" else "http://localhost"
 
 
@@ -306,6 +307,24 @@ class Base44:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """``[webhook]``: where news of connections is sent, such as that a person has to connect one again."""
+
+    url: str | None = setting(
+        kinds.URL_ADDRESS,
+        None,
+        "Gets a signed POST for each piece of news; unset: none is sent.",
+        example="https://ops.example.com/hooks/connector-proxy",
+    )
+    secret: SecretSource | None = setting(
+        kinds.SECRET_SOURCE,
+        None,
+        "What it is signed with: `whsec_` and base64, or a text of 24 bytes or more.",
+        example={"env": "WEBHOOK_SECRET"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """``[log]``: the event log, on standard error."""
 
@@ -337,4 +356,5 @@ class Settings:
     sources: Mapping[str, Source] = named(Source, "SERVICE", "slack")
     keys: Mapping[str, DeclaredKey] = named(DeclaredKey, "NAME", "backend")
     base44: Base44 = section(Base44)
+    webhook: Webhook = section(Webhook)
     log: Log = section(Log)
