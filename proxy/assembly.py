@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,10 @@ from proxy.connectors.masterkey import GivenKey, KeyCommand, KeyFile, MasterKeyS
 from proxy.connectors.model import Credential
 from proxy.connectors.module import Connectors
 from proxy.connectors.oauth.endpoint import TokenEndpoint
-from proxy.connectors.oauth.registration import Registration
+from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.postgres_url import DatabaseUrl
+from proxy.connectors.refresh.events import RefreshEvent
+from proxy.connectors.refresh.refresher import Refresher
 from proxy.connectors.sources import Source
 from proxy.connectors.sources.base44 import Base44Source
 from proxy.connectors.sources.command import CommandSource
@@ -373,9 +375,32 @@ def helper_environment() -> dict[str, str]:
     return {name: value for name, value in environment().items() if not name.startswith("CONNECTOR_PROXY_")}
 
 
-def vault_source(vault: Vault | None, catalog: Catalog) -> Source:
-    """The source for services without one of their own."""
-    return Unconnected() if vault is None else VaultSource(vault, catalog=catalog, clock=time.time)
+def vault_source(vault: Vault | None, catalog: Catalog, refresher: Refresher | None = None) -> Source:
+    """The source for services without one of their own; without a refresher tokens are used as they are."""
+    if vault is None:
+        return Unconnected()
+    return VaultSource(vault, catalog=catalog, clock=time.time, refresher=refresher)
+
+
+def refresher_of(
+    settings: Settings,
+    catalog: Catalog,
+    vault: Vault,
+    registrations: Registrations,
+    *,
+    dialer: Dialer,
+    on_event: Callable[[RefreshEvent], None],
+) -> Refresher:
+    """What keeps the vault's tokens fresh, with a way to token endpoints of its own."""
+    return Refresher(
+        vault,
+        catalog,
+        registrations,
+        token_endpoint(dialer),
+        clock=time.time,
+        data_dir=settings.storage.data_dir,
+        on_event=on_event,
+    )
 
 
 @asynccontextmanager
@@ -393,11 +418,17 @@ async def opened_connectors(settings: Settings) -> AsyncIterator[Connectors]:
     async with AsyncExitStack() as stack:
         dialer = Dialer(settings.egress.policy(()), time.monotonic)
         stack.push_async_callback(dialer.aclose)
-        vault = None
+        vault = refresher = None
         if _has_vaulted(settings, catalog):
             vault = await open_vault(settings, catalog)
             stack.push_async_callback(vault.close)
-        connectors = Connectors(catalog, sources_of(settings, catalog, dialer), vault_source(vault, catalog))
+            registrations = Registrations(declared_registrations(settings, catalog), vault)
+            refresher = refresher_of(
+                settings, catalog, vault, registrations, dialer=dialer, on_event=lambda _: None
+            )
+            stack.push_async_callback(refresher.close)
+        source = vault_source(vault, catalog, refresher)
+        connectors = Connectors(catalog, sources_of(settings, catalog, dialer), source)
         stack.push_async_callback(connectors.close)
         if vault is not None:
             following = asyncio.create_task(vault.watch(lambda: None), name="vault")

@@ -81,6 +81,8 @@ class ControlSide:
         if follower is not None:
             self._core.go(follower.note_uses(), "key uses")
             self._core.go(follower.prune(), "audit")
+        if self._core.refresher is not None:
+            self._core.go(self._core.refresher.run(), "refreshes")
         if self._watch is not None:
             self._watch.start()
 

@@ -3,12 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from proxy import assembly, log, problems
 from proxy.catalog.model import Catalog
 from proxy.connectors.module import Connectors
+from proxy.connectors.oauth.registration import Registration, Registrations
+from proxy.connectors.refresh.events import RefreshEvent
+from proxy.connectors.refresh.refresher import Refresher
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
 from proxy.following import VaultFollower
@@ -30,6 +33,7 @@ class Prepared:
     catalog: Catalog
     declared: Mapping[str, KeyRecord]
     connectors: Connectors
+    registrations: Mapping[str, Registration]
 
 
 class Core:
@@ -54,6 +58,14 @@ class Core:
         self.metrics = Metrics(catalog.services, problems.CODES, get_args(Reason))
         self.dialer = Dialer(settings.egress.policy(tuple(own)), time.monotonic, on_denied=self._denied)
         self.declared: Mapping[str, KeyRecord] = assembly.declared_keys(settings)
+        self.on_refresh: Callable[[RefreshEvent], None] = _nothing
+        self.registrations: Registrations | None = None
+        self.refresher: Refresher | None = None
+        if vault is not None:
+            self.registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
+            self.refresher = assembly.refresher_of(
+                settings, catalog, vault, self.registrations, dialer=self.dialer, on_event=self._refreshed
+            )
         self.connectors = self._connectors_of(settings, catalog)
         self.on_change: Callable[[], None] = _nothing
         self.on_taken: Callable[[int], None] = _nothing
@@ -72,8 +84,15 @@ class Core:
         return Connectors(
             catalog,
             assembly.sources_of(settings, catalog, self.dialer),
-            assembly.vault_source(self.vault, catalog),
+            assembly.vault_source(self.vault, catalog, self.refresher),
         )
+
+    def _refreshed(self, event: RefreshEvent) -> None:
+        told = asdict(event)
+        told.pop("connection_id")
+        is_well = event.outcome in {"refreshed", "saved_late"} and not event.flags
+        log.event("refresh", level="info" if is_well else "warning", **told)
+        self.on_refresh(event)
 
     def _denied(self, denied: Denied) -> None:
         for _, reason in denied.addresses:
@@ -115,6 +134,8 @@ class Core:
     async def close(self) -> None:
         """Let go of sources and connections; the vault belongs to whoever opened it."""
         await self.end_tasks()
+        if self.refresher is not None:
+            await self.refresher.close()
         await self.connectors.close()
         await self.dialer.aclose()
 
@@ -156,7 +177,8 @@ class Core:
             raise ConfigurationError(
                 Fault("sources", "a service or key needs the vault now, which only a start opens: restart")
             )
-        return Prepared(settings, catalog, declared, self._connectors_of(settings, catalog))
+        registrations = assembly.declared_registrations(settings, catalog)
+        return Prepared(settings, catalog, declared, self._connectors_of(settings, catalog), registrations)
 
     def reload(self, prepared: Prepared) -> tuple[str, ...]:
         """Take over services, sources and keys of new settings at once; no connection drops (R160).
@@ -172,6 +194,12 @@ class Core:
         )
         retired, self.connectors = self.connectors, prepared.connectors
         self.catalog, self.declared = prepared.catalog, prepared.declared
+        if self.refresher is not None and self.registrations is not None:
+            self.refresher.catalog = prepared.catalog
+            self.registrations.declared = prepared.registrations
+        self.settings = replace(
+            self.settings, **{name: getattr(prepared.settings, name) for name in _RELOADED}
+        )
         self.metrics.set_services(prepared.catalog.services)
         self.on_change()
         self.go(_retire(retired), "replaced sources")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 COPY = "copy"
 OPERATOR = "operator"
 DAMAGED = "sealed_tokens_damaged"
+INVALID_GRANT = "invalid_grant"
+INTERRUPTED = "refresh_interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,12 @@ CAUSES: dict[str, Cause] = {
         "connector-proxy vault adopt, once the original is out of use",
     ),
     DAMAGED: Cause("has stored tokens that do not open (damaged, or moved from another row)", _CONNECT),
+    INVALID_GRANT: Cause("is refused by its provider: the access was revoked or has run out", _CONNECT),
+    INTERRUPTED: Cause(
+        "lost its refresh token: a refresh was cut off before its answer was stored, and the provider does "
+        "not take the old token again",
+        _CONNECT,
+    ),
 }
 _OTHER = Cause("needs a person to connect it again", _CONNECT)
 

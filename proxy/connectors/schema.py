@@ -67,6 +67,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE connections ADD COLUMN issued_at BIGINT",
         "ALTER TABLE connections ADD COLUMN refresh_expires_at BIGINT",
         "ALTER TABLE connections ADD COLUMN grant_mark BYTEA",
+        "CREATE INDEX connections_grant_mark ON connections (grant_mark)",
         # which database this is: a copy finds another incarnation than its own and refreshes nothing
         """CREATE TABLE identity (
             id INTEGER PRIMARY KEY CHECK (id = 1),

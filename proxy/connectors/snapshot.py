@@ -102,6 +102,8 @@ def _same(old: Credential, new: Credential) -> bool:
 
 
 def _refresh_at(connection: Connection, tokens: Tokens) -> float | None:
+    if connection.state not in _SERVING:
+        return None
     if connection.expires_at is None or (tokens.refresh_token is None and connection.registration is None):
         return None
     issued_at = connection.updated_at if connection.issued_at is None else connection.issued_at
@@ -109,16 +111,9 @@ def _refresh_at(connection: Connection, tokens: Tokens) -> float | None:
     return refresh_time(connection.expires_at, issued_at, spread)
 
 
-def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
-    """Open one row; what does not open is held as a connection that needs a person (R140)."""
-    connection = connection_of(row)
-    try:
-        tokens = open_tokens(row, ring)
-    except SealBrokenError:
-        return Held(replace(connection, state="reauthorization_required", cause=DAMAGED), None, None)
-    if connection.state not in _SERVING:
-        return Held(connection, tokens, None)
-    credential = Credential(
+def credential_of(connection: Connection, tokens: Tokens) -> Credential:
+    """What requests with this connection's tokens need."""
+    return Credential(
         service=connection.service,
         connection_id=connection.connection_id,
         connection=connection.name,
@@ -129,6 +124,23 @@ def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
         generation=connection.generation,
         refresh_at=_refresh_at(connection, tokens),
     )
+
+
+def _serves_on(connection: Connection) -> bool:
+    """A dead grant ends no access token by itself: one with a known end is used until then (R123)."""
+    return connection.state == "reauthorization_required" and connection.expires_at is not None
+
+
+def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
+    """Open one row; what does not open is held as a connection that needs a person (R140)."""
+    connection = connection_of(row)
+    try:
+        tokens = open_tokens(row, ring)
+    except SealBrokenError:
+        return Held(replace(connection, state="reauthorization_required", cause=DAMAGED), None, None)
+    if connection.state not in _SERVING and not _serves_on(connection):
+        return Held(connection, tokens, None)
+    credential = credential_of(connection, tokens)
     if previous is not None and previous.credential is not None and _same(previous.credential, credential):
         credential = previous.credential  # caches key on identity
     return Held(connection, tokens, credential)

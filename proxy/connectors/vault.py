@@ -26,6 +26,9 @@ from proxy.connectors.vault_upkeep import UpkeepVault
 from proxy.errors import ConfigurationError, Fault, StateError, StoreError
 from proxy.secret import Secret
 
+# what refreshes of an earlier grant came to says nothing about the new one; a lease under way ends by itself
+_FORGET_REFRESHES = """UPDATE refreshes SET attempt_id = NULL, unknowns = 0, failures = 0, retry_at = NULL,
+    last_error = NULL, forced_at = NULL WHERE connection_id = $1"""
 _PUT_CONNECTION = upsert("connections", CONNECTION_COLUMNS, "connection_id")
 
 
@@ -145,6 +148,7 @@ class Vault(UpkeepVault):
             await _settle(change, row)
             row.update(seal_tokens(row, tokens, await self._data_keys.current(change.transaction)))
             await change.transaction.execute(_PUT_CONNECTION, *(row[column] for column in CONNECTION_COLUMNS))
+            await change.transaction.execute(_FORGET_REFRESHES, row["connection_id"])
             change.detail.update(generation=row["generation"], account=row["account"], scopes=row["scopes"])
         if row["generation"] > 1:
             await self._erase()

@@ -1,45 +1,67 @@
-"""Credentials from the vault. Tokens with a known end serve until a second before it."""
+"""Credentials from the vault. Tokens with a known end serve until a second before it, renewed ahead of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from proxy.catalog.model import Catalog, Service
+from proxy.catalog.model import Catalog
 from proxy.connectors.lifetimes import EXPIRY_S
 from proxy.connectors.model import Credential
-from proxy.connectors.snapshot import DAMAGED, Held
+from proxy.connectors.refresh.refresher import Refresher
+from proxy.connectors.refusals import why_not
 from proxy.connectors.vault import Vault
 from proxy.errors import (
     AccountError,
-    AmbiguousConnection,
     NotConnected,
     ReauthorizationRequired,
     RefreshFailed,
     StateError,
     StoreError,
+    UnavailableError,
 )
 
 
 class VaultSource:
-    """Every service of the catalog, from the vault's snapshot."""
+    """Every service of the catalog, from the vault's snapshot; without ``refresher`` nothing is renewed."""
 
-    def __init__(self, vault: Vault, *, catalog: Catalog, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        *,
+        catalog: Catalog,
+        clock: Callable[[], float],
+        refresher: Refresher | None = None,
+    ) -> None:
         self._vault = vault
         self._catalog = catalog
         self._clock = clock
+        self._refresher = refresher
+        self._kept: Mapping[str, Credential] = {} if refresher is None else refresher.kept
 
     def ready(self, service: str, connection: str | None) -> Credential | None:
-        """The stored credential while its token lives."""
+        """The stored credential while its token lives: a look into memory; near its end a refresh begins."""
         found = self._vault.snapshot.credentials.get((service, connection))
         if found is None:
             return None
+        if self._kept and self._refresher is not None:  # the vault's file or server is failing
+            newer = self._refresher.unsaved(found)
+            if newer is not None:
+                return newer
         expires_at = found.expires_at
-        return found if expires_at is None or self._clock() < expires_at - EXPIRY_S else None
+        if expires_at is None:
+            return found
+        now = self._clock()
+        if now >= expires_at - EXPIRY_S:
+            return None
+        if found.refresh_at is not None and now >= found.refresh_at and self._refresher is not None:
+            self._refresher.due(found)
+        return found
 
     async def obtain(self, service: str, connection: str | None) -> Credential:
-        """The stored credential, after a look at what other processes changed.
+        """The stored credential, after a look at what other processes changed, refreshed if it has ended.
 
         Raises:
             AccountError: there is none to give, and what a person has to do.
-            RefreshFailed: the store cannot be read, and nothing in memory will do.
+            RefreshFailed: the store cannot be read, or the provider gives none for now.
+            RefreshInProgress: a refresh takes longer than a caller waits.
         """
         try:
             await self._vault.catch_up()
@@ -53,72 +75,44 @@ class VaultSource:
         found = self.ready(service, connection)
         if found is not None:
             return found
-        raise self._why_not(service, connection)
+        held = self._vault.snapshot.find(service, connection)
+        refresher = self._refresher
+        if held is None or refresher is None or self._vault.is_copy:
+            raise self._why_not(service, connection)
+        if held.connection.state != "active" or not refresher.can_renew(held):
+            raise self._why_not(service, connection)
+        return await refresher.refreshed(held.connection.connection_id, generation=held.connection.generation)
 
     async def refused(self, credential: Credential) -> Credential | None:
-        """A newer generation of the same connection, if someone has stored one."""
+        """A newer generation of the same connection: stored by someone meanwhile, or from one forced refresh.
+
+        Raises:
+            ReauthorizationRequired: the grant is dead, so the refusal will not pass.
+        """
         held = self._vault.snapshot.held.get(credential.connection_id)
-        if held is None or held.credential is None or held.credential is credential:
+        if held is None:
             return None
-        current = self.ready(held.connection.service, held.connection.name)
-        return current if current is not None and current.generation > credential.generation else None
+        connection = held.connection
+        current = self.ready(connection.service, connection.name)
+        if current is not None and current.generation > credential.generation:
+            return current
+        if connection.state == "reauthorization_required":
+            raise self._why_not(connection.service, connection.name)
+        if self._refresher is None or connection.state != "active" or not self._refresher.can_renew(held):
+            return None
+        try:
+            return await self._refresher.refreshed(
+                connection.connection_id,
+                generation=connection.generation,
+                forced=connection.generation == credential.generation,
+            )
+        except ReauthorizationRequired:
+            raise
+        except (NotConnected, UnavailableError):
+            return None
 
     async def close(self) -> None:
         """The vault belongs to whoever opened it."""
 
     def _why_not(self, service: str, connection: str | None) -> AccountError:
-        known = self._catalog.get(service)
-        title = service if known is None else known.title
-        needed = _needed_params(known)
-        held = self._vault.snapshot.find(service, connection)
-        if held is not None:
-            return _why_unusable(title, held, needed)
-        of_service = self._vault.snapshot.by_service.get(service, ())
-        names = ", ".join(repr(one.connection.name) for one in of_service)
-        if not of_service:
-            return NotConnected(
-                f"{title} is not connected: connect an account with "
-                f"'connector-proxy connect {service}{needed} --access-token-stdin < token-file'",
-                service=service,
-                connection=connection,
-            )
-        if connection is not None:
-            return NotConnected(
-                f"{title} has no connection {connection!r}, it has {names}",
-                service=service,
-                connection=connection,
-            )
-        return AmbiguousConnection(
-            f"{title} has several connections and no default: name one of {names} as {service}@NAME, "
-            f"or set one with 'connector-proxy connections default {service}@NAME'",
-            service=service,
-        )
-
-
-def _needed_params(service: Service | None) -> str:
-    """The options without which a service cannot be connected, for a person to fill in."""
-    params = () if service is None else service.params.values()
-    needed = (param.name for param in params if param.required and not param.informational)
-    return "".join(f" --param {name}=..." for name in needed)
-
-
-def _why_unusable(title: str, held: Held, needed: str) -> AccountError:
-    connection = held.connection
-    about = f"{connection.service}@{connection.name}"
-    again = (
-        f"'connector-proxy connect {connection.service} --connection {connection.name}{needed} "
-        "--access-token-stdin < token-file'"
-    )
-    kind: type[AccountError] = ReauthorizationRequired
-    if connection.state == "frozen":
-        kind, detail = (
-            NotConnected,
-            f"the connection {about} is frozen ({connection.cause}): an operator has to thaw it",
-        )
-    elif connection.cause == DAMAGED:
-        detail = f"the stored token of {title} ({about}) is damaged: store a new one with {again}"
-    elif connection.state == "reauthorization_required":
-        detail = f"{title} ({about}) needs a person ({connection.cause}); store a new token with {again}"
-    else:
-        detail = f"the token of {title} ({about}) has expired; store a new one with {again}"
-    return kind(detail, service=connection.service, connection=connection.name)
+        return why_not(self._catalog, self._vault.snapshot, service, connection, is_copy=self._vault.is_copy)
