@@ -33,7 +33,7 @@ class Acknowledged:
 
 @dataclass(slots=True)
 class Field:
-    """See the module. ``where`` names ground and provider in the tables."""
+    """See the module. ``where`` names ground and provider in the tables: with a grace time, or strict."""
 
     ground: Ground
     provider: Provider
@@ -51,7 +51,7 @@ class Field:
 
     @property
     def where(self) -> str:
-        return f"{self.ground.name}, {self.provider.name}{' with grace' if self.lenient else ''}"
+        return f"{self.ground.name}, {'grace' if self.lenient else 'strict'}"
 
     def lose(self, what: str) -> None:
         self.tally.lose(self.where, what)
@@ -117,6 +117,8 @@ class Field:
         except DiedError:
             return None
         self.tally.calls += callers
+        if "error" in answer:  # the look before the calls
+            return {"tokens": {}, "errors": {f"{answer['error']}: {answer['detail']}": 1}, "generation": None}
         return answer
 
     # --- what has to be true ----------------------------------------------------------------------------
@@ -129,12 +131,8 @@ class Field:
         process = await self.process()
         told = await process.ask("connections")
         keys = await process.ask("keys")
-        for name, is_there in self.kept.names.items():
-            if name not in self.kept.unsure and (name in told) != is_there:
-                self.lose(f"connection {name} is {'gone' if is_there else 'back'}")
-        for key_id, in_force in self.kept.keys.items():
-            if key_id not in self.kept.unsure and keys.get(key_id) != in_force:
-                self.lose(f"key {key_id} is {'gone' if in_force else 'back'}")
+        self._compare("connection", self.kept.names, dict.fromkeys(told, True))
+        self._compare("key", self.kept.keys, keys)
         for name, one in told.items():
             if one["cause"] == "damaged":
                 self.lose(f"connection {name} does not open")
@@ -143,6 +141,12 @@ class Field:
             self.lose(
                 f"main went back from generation {self.kept.generation} to {told['main']['generation']}"
             )
+
+    def _compare(self, kind: str, kept: dict[str, bool], found: Mapping[str, bool]) -> None:
+        for name, was_there in tuple(kept.items()):
+            kept[name] = found.get(name, False)
+            if name not in self.kept.unsure and kept[name] != was_there:
+                self.lose(f"{kind} {name} is {'gone' if was_there else 'back'}")
 
     async def settle(self, *, may_die: bool, requests_before: int) -> str:
         """Calls go on, or the connection says honestly why not; then it is connected anew.

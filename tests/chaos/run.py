@@ -31,7 +31,7 @@ def main() -> int:
         if given.rounds is None
         else Plan().scaled(given.rounds / Plan().random)
     )
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         tally = asyncio.run(
             chaos(plan, seed, Path(folder), lambda text: console.print(f"[dim]{text} ...[/dim]"))

@@ -12,9 +12,11 @@ from rich.table import Table
 class Row:
     """One kind of rounds on one ground."""
 
-    rounds: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     took_s: float = 0.0
+
+    def __str__(self) -> str:
+        return ", ".join(f"{number} {name}" for name, number in self.outcomes.most_common())
 
 
 @dataclass(slots=True)
@@ -31,7 +33,6 @@ class Tally:
     def count(self, what: str, where: str, outcome: str, took_s: float = 0.0) -> None:
         """One round is over."""
         row = self.rows.setdefault((what, where), Row())
-        row.rounds += 1
         row.outcomes[outcome] += 1
         row.took_s += took_s
 
@@ -41,17 +42,20 @@ class Tally:
 
     @property
     def rounds(self) -> int:
-        return sum(row.rounds for row in self.rows.values())
+        return sum(row.outcomes.total() for row in self.rows.values())
 
     def show(self, console: Console, seed: int) -> None:
         """The table, the sums, and every loss."""
-        table = Table(title=f"chaos, seed {seed}", title_justify="left")
-        for name, justify in (("what", "left"), ("on", "left"), ("rounds", "right"), ("outcomes", "left")):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]  # two of rich's words
+        places = list(dict.fromkeys(where for _, where in self.rows))
+        table = Table(title=f"chaos, seed {seed}: rounds and outcomes", title_justify="left")
+        table.add_column("what")
+        for place in places:
+            table.add_column(place)
         table.add_column("s", justify="right")
-        for (what, where), row in self.rows.items():
-            outcomes = ", ".join(f"{name} {number}" for name, number in row.outcomes.most_common())
-            table.add_row(what, where, str(row.rounds), outcomes, f"{row.took_s:.0f}")
+        for what in dict.fromkeys(what for what, _ in self.rows):
+            cells = [str(self.rows.get((what, place), "")) for place in places]
+            took = sum(row.took_s for (name, _), row in self.rows.items() if name == what)
+            table.add_row(what, *cells, f"{took:.0f}")
         console.print(table)
         for loss in self.losses:
             console.print(f"[red]lost[/red] {loss}", soft_wrap=True)

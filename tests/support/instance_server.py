@@ -150,6 +150,8 @@ async def _live(config: Path, data_dir: Path, socket: str) -> None:
     vault = await assembly.open_vault(settings, catalog)
     core = Core(settings, catalog, (), vault)
     core.start()
+    if core.refresher is not None:  # what a host needs once; as any number may do it, each one does
+        core.go(core.refresher.run(), "refreshes")
     reader, writer = await asyncio.open_unix_connection(socket, limit=2**24)
     instance = Instance(core, vault)
     orders: set[asyncio.Task[None]] = set()

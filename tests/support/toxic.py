@@ -133,7 +133,7 @@ class Relay:
                 self._pump("up", reader, far_writer, writer, toxics["up"]),
                 self._pump("down", far_reader, writer, far_writer, toxics["down"]),
             )
-        except (ConnectionError, asyncio.CancelledError):
+        except (OSError, asyncio.CancelledError):
             pass
         finally:
             writer.transport.abort()
