@@ -39,7 +39,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A connection's row of ``refreshes``; ``fence`` 0: it never was refreshed."""
+    """A connection's row of ``refreshes``; ``fence`` 0: it never was refreshed.
+
+    ``refused_app``: fingerprint of the registration that the provider refused at the last attempt.
+    """
 
     fence: int = 0
     owner: str | None = None
@@ -48,6 +51,7 @@ class Lease:
     failures: int = 0
     retry_at: float | None = None
     last_error: str | None = None
+    refused_app: str | None = None
     forced_at: float | None = None
     refreshed_at: float | None = None
 
@@ -66,11 +70,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A claim. ``generation``: the one to replace; ``takeover``: (fence, beat) of a holder that is gone."""
+    """A claim. ``generation``: the one to replace; ``takeover``: (fence, beat) of a holder that is gone.
+
+    ``app``: fingerprint of the registration to be used.
+    """
 
     generation: int
     forced: bool = False
     takeover: tuple[int, int] | None = None
+    app: str = ""
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
@@ -140,6 +148,7 @@ class Claimed:
     failures: int
     begun_at: float
     forced: bool = False
+    app: str = ""
     twins: tuple[str, ...] = ()
     row: Row = field(default_factory=dict, repr=False)
 
@@ -182,7 +191,8 @@ def judge(standing: Standing, wanted: Wanted, now: float) -> Refusal | None:
 
 def _not_yet(standing: Standing, wanted: Wanted, now: float) -> BackOff | ForcedLately | Interrupted | None:
     lease, connection = standing.lease, standing.connection
-    if lease.retry_at is not None and 0 < lease.retry_at - now <= LONGEST_WAIT_S:
+    is_mended = lease.refused_app is not None and lease.refused_app != wanted.app
+    if lease.retry_at is not None and not is_mended and 0 < lease.retry_at - now <= LONGEST_WAIT_S:
         return BackOff(lease.retry_at, lease.last_error)
     if wanted.forced and lease.forced_at is not None and abs(now - lease.forced_at) < FORCED_S:
         return ForcedLately()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from proxy.catalog.model import Catalog
 from proxy.connectors import audit
 from proxy.connectors.model import Connection
+from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.refresh.lease import (
     Claimed,
     HeldBy,
@@ -24,13 +25,14 @@ from proxy.connectors.refresh.lease import (
     open_intent,
 )
 from proxy.connectors.refresh.owner import Owner
-from proxy.connectors.refresh.settlement import ACTION, ACTOR
+from proxy.connectors.refresh.settlement import ACTION, ACTOR, APP_MARK
 from proxy.connectors.refresh.ways import way_of
 from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, open_tokens, optional_ms, to_ms
 from proxy.connectors.seal import SealBrokenError
 from proxy.connectors.store import Row, Transaction
 from proxy.connectors.vault import Vault
 from proxy.errors import StoreError
+from proxy.secret import Secret
 
 _LEASE_COLUMNS = (
     "fence", "owner", "beat", "attempt_id", "attempt_mark", "attempt_generation", "attempted_at", "unknowns",
@@ -84,6 +86,7 @@ def lease_of(row: Row) -> Lease:
     """The lease in a row that may have none."""
     if row["fence"] is None:
         return Lease()
+    error, _, app = (row["last_error"] or "").partition(APP_MARK)
     intent = None
     if row["attempt_id"] is not None:
         intent = Intent(
@@ -100,7 +103,8 @@ def lease_of(row: Row) -> Lease:
         intent=intent,
         failures=row["failures"],
         retry_at=_seconds(row["retry_at"]),
-        last_error=row["last_error"],
+        last_error=error or None,
+        refused_app=app or None,
         forced_at=_seconds(row["forced_at"]),
         refreshed_at=_seconds(row["refreshed_at"]),
     )
@@ -127,6 +131,11 @@ class Ledger:
         self._owner = str(owner)
         self._clock = clock
         self._over: dict[str, dict[str, bool]] = {}  # attempts of ours that ended while the store was away
+
+    def mark_of(self, registration: Registration) -> str:
+        """A fingerprint by which an app that was mended is told from the one that was refused."""
+        secret = registration.client_secret or Secret("")
+        return self._vault.mark(Secret(f"{registration.client_id}\0{secret.reveal()}"))[:6].hex()
 
     # --- claims -----------------------------------------------------------------------------------------
 
@@ -200,6 +209,7 @@ class Ledger:
             failures=lease.failures,
             begun_at=begun_at,
             forced=wanted.forced,
+            app=wanted.app,
             twins=await _twins(transaction, standing),
             row=rows[0],
         )

@@ -138,8 +138,9 @@ class Renewal:
     async def _claimed(self, service: Service, registration: Registration) -> Result:
         means, connection_id = self._means, self._connection.connection_id
         takeover: tuple[int, int] | None = None
+        app = means.ledger.mark_of(registration)
         while True:
-            wanted = Wanted(self._connection.generation, self._forced, takeover)
+            wanted = Wanted(self._connection.generation, self._forced, takeover, app)
             async with means.gates.place(service.type_id, connection_id):
                 verdict = await means.ledger.claim(connection_id, wanted)
                 if isinstance(verdict, Claimed):

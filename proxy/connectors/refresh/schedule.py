@@ -84,14 +84,14 @@ class Schedule:
         """Attempts of processes that are gone, and such of unknown end whose second try is due (R117)."""
         for found in await self._ledger.unfinished():
             owner = None if found.owner is None else parse_owner(found.owner)
-            is_over = found.owner is None or (owner is not None and is_dead(owner, self._owner))
-            if not self._is_busy(found.connection_id) and (is_over or self._is_foreign(owner)):
+            is_over = found.owner is None or owner == self._owner or self._may_have_ended(owner)
+            if is_over and not self._is_busy(found.connection_id):
                 self._start(found.connection_id)
 
-    def _is_foreign(self, owner: Owner | None) -> bool:
-        """Held by a process that cannot be looked up: a refresh here waits until its beats stop."""
+    def _may_have_ended(self, owner: Owner | None) -> bool:
+        """Provably, or a process that cannot be looked up: a refresh here waits until its beats stop."""
         here = (self._owner.instance, self._owner.boot)
-        return owner is None or (owner.instance, owner.boot) != here
+        return owner is None or (owner.instance, owner.boot) != here or is_dead(owner, self._owner)
 
     # --- idle connections -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from proxy.connectors.vault import Vault
 
 ACTOR = "refresh"
 ACTION = "connection.refresh"
+APP_MARK = "#"  # in ``last_error``: the fingerprint of the app that was refused comes after it
 _SAVED_COLUMNS = (
     "connection_id", "state", "cause", "account", "scopes", "config", "metadata", "access_token",
     "refresh_token", "access_key_id", "refresh_key_id", "expires_at", "issued_at", "refresh_expires_at",
@@ -130,7 +131,8 @@ class Settlement:
         now = self._clock()
         left = after(claimed, failure, now, retry_after=retry_after, spread=spread)
         place = (claimed.connection.connection_id, claimed.fence)
-        rest = (left.failures, optional_ms(left.retry_at), error)
+        kept = f"{error}{APP_MARK}{claimed.app}" if failure == "application_fault" else error
+        rest = (left.failures, optional_ms(left.retry_at), kept)
         async with self._vault.store.transaction() as transaction:
             if left.keeps_intent:
                 touched = await transaction.execute(_KEEP, left.unknowns, *rest, *place)
