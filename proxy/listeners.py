@@ -232,6 +232,23 @@ def bound(settings: Settings) -> Iterator[Sockets]:
         )
 
 
+Bound = tuple[socket.socket, ...]
+
+
+@contextlib.contextmanager
+def bound_control(settings: Settings) -> Iterator[Bound]:
+    """The control plane's sockets alone, released at the end.
+
+    Raises:
+        StateError: one of them cannot be had; none is held then.
+    """
+    made = bind(settings.control.listen, CONTROL)
+    try:
+        yield made
+    finally:
+        release(made, settings.control.listen)
+
+
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """The server side of the TLS listener; None when it is off.
 

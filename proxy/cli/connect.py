@@ -1,4 +1,4 @@
-"""``connect``: store an account's tokens."""
+"""``connect``: an account by its provider's consent, or by tokens that are handed in."""
 
 import sys
 import time
@@ -7,18 +7,21 @@ from typing import Annotated
 import typer
 
 from proxy import assembly
-from proxy.catalog.model import Catalog, Scheme
+from proxy.catalog.model import Catalog, Scheme, Service
 from proxy.catalog.params import check_config
 from proxy.cli import output
-from proxy.cli.connections import as_document
-from proxy.cli.session import ACTOR, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
+from proxy.cli.authorize import Way, authorize, tell
+from proxy.cli.connections import as_document, found
+from proxy.cli.session import ACTOR, FAILED, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
 from proxy.connectors.checked import MAX_TOKEN
+from proxy.connectors.flow import Wish
 from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
 from proxy.operations import Granted, find_service, parse_params, read_tokens
 from proxy.secret import Secret
+from proxy.settings import Settings
 
 _MAX_INPUT = 4 * MAX_TOKEN
 _SCHEMES: tuple[Scheme, ...] = ("bearer", "bot", "raw", "token", "basic")
@@ -48,17 +51,39 @@ def connect(
         str | None,
         typer.Option("--scheme", metavar="|".join(_SCHEMES), help="How the token is sent, if not as usual."),
     ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", metavar="SCOPE", help="A permission to ask for; several times."),
+    ] = None,
+    registration: Annotated[
+        str | None,
+        typer.Option("--registration", metavar="ID", help="The app to connect with: see 'registrations'."),
+    ] = None,
+    paste: Annotated[
+        bool, typer.Option("--paste", help="No browser reaches this machine: carry the address by hand.")
+    ] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Show the address only, open no browser.")
+    ] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store an account's token. Tokens come from standard input only, and are never shown."""
-    if access_token_stdin == tokens_stdin:
+    """Connect an account: in a browser, at its provider. Or store a token of it, from standard input."""
+    if access_token_stdin and tokens_stdin:
         raise typer.BadParameter("say one of --access-token-stdin and --tokens-stdin", param_hint="connect")
     settings = settings_of(config, data_dir)
     catalog = assembly.catalog_of(settings)
     known = find_service(catalog, service)
     params = parse_params(param or ())
+    if not access_token_stdin and not tokens_stdin:
+        if scheme is not None:
+            raise typer.BadParameter("is for tokens that are handed in", param_hint="--scheme")
+        wish = Wish(service, connection, params, tuple(scope) if scope else None, registration)
+        _authorize(settings, wish, Way(paste=paste, browser=not no_browser), known, as_json=as_json)
+        return
+    if scope or registration or paste:
+        raise typer.BadParameter("goes with consent at the provider, not with a token", param_hint="connect")
     check_config(known, params)  # before a token is asked for
     chosen = _scheme(scheme)
     granted = _read(service, whole=tokens_stdin)
@@ -82,12 +107,32 @@ def connect(
         output.line(f"{known.title}: account {saved.name!r} is connected{default}.")
         if known.verify is not None:
             output.note(f"Try it: connector-proxy connections verify {saved.service}@{saved.name}")
+    _tell_unused(settings, service)
+    output.changed(settings.storage.data_dir)
+
+
+def _authorize(settings: Settings, wish: Wish, way: Way, service: Service, *, as_json: bool) -> None:
+    outcome = authorize(settings, wish, way)
+    if not outcome.ok:
+        if as_json:
+            output.document(outcome.as_json())
+        tell(outcome, service.title)
+        raise typer.Exit(FAILED)
+    if as_json:
+        connection = with_vault(settings, lambda vault, _: found(vault, f"{wish.service}@{wish.name}"))
+        output.document({**as_document(connection), "missing_scopes": list(outcome.missing)})
+    else:
+        tell(outcome, service.title)
+    _tell_unused(settings, wish.service)
+    output.changed(settings.storage.data_dir)
+
+
+def _tell_unused(settings: Settings, service: str) -> None:
     if service in settings.sources and settings.sources[service].kind != "vault":
         output.note(
             f"Note: the settings take {service}'s tokens from a source of kind "
             f"{settings.sources[service].kind}, so this connection is not used until that is removed."
         )
-    output.changed(settings.storage.data_dir)
 
 
 def _scheme(text: str | None) -> Scheme | None:

@@ -82,12 +82,26 @@ def as_document(one: Connection) -> Mapping[str, object]:
     }
 
 
-def _find(vault: Vault, text: str) -> Connection:
+def find(vault: Vault, text: str) -> Connection:
+    """The connection of that address.
+
+    Raises:
+        ConfigurationError: there is none, or it is not clear which.
+    """
     service, name = parse_address(text, vault)
     for one in vault.connections():
         if (one.service, one.name) == (service, name):
             return one
     raise ConfigurationError(Fault(text[:120], "there is no such connection"))
+
+
+async def found(vault: Vault, text: str) -> Connection:
+    """The connection of that address, for :func:`with_vault`.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    return find(vault, text)
 
 
 @group.command("show")
@@ -101,7 +115,7 @@ def show(
     """Show one connection; its tokens are never shown."""
 
     async def work(vault: Vault, _: Catalog) -> Connection:
-        return _find(vault, address)
+        return find(vault, address)
 
     one = with_vault(settings_of(config, data_dir), work)
     known = {
@@ -135,7 +149,7 @@ def verify(
     settings = settings_of(config, data_dir)
 
     async def work(vault: Vault, catalog: Catalog) -> tuple[Verdict, ...]:
-        chosen = vault.connections() if address is None else (_find(vault, address),)
+        chosen = vault.connections() if address is None else (find(vault, address),)
         return await verify_all(settings, vault, catalog, chosen)
 
     verdicts = with_vault(settings, work)

@@ -9,7 +9,7 @@ from proxy import lifecycle
 from proxy.cli import output
 from proxy.cli.session import FAILED, JsonOption, run_loop
 from proxy.demo import PATH, Call, Demo, Ready
-from proxy.sandbox import HOST, Seen
+from proxy.sandbox import HOST, SERVICE, Seen
 
 _SHOWN = frozenset({"host", "authorization", "via", "x-api-key"})
 
@@ -86,6 +86,8 @@ def _tell_more(state: Ready, call: Call) -> None:
         f'   python3 -c \'import urllib.request as u; r = u.Request("{state.base}{PATH}", '
         f'headers={{"X-Api-Key": "{call.key}"}}); print(u.urlopen(r).read().decode())\'\n'
     )
+    output.line("Connect an account by its consent, in a browser (the sandbox has a provider of its own):\n")
+    output.line(f"   connector-proxy connect {SERVICE} --config {state.config}\n")
     output.line(f"   curl {state.control}/metrics")
     output.line(f"   connector-proxy keys list --config {state.config}\n")
     output.line("Everything lies in a temporary folder. Ctrl-C ends the demo and removes it.")
