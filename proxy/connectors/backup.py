@@ -158,8 +158,8 @@ async def restore(backup: Path, folder: Path, source: MasterKeySource, *, now: f
     try:
         working.mkdir(mode=0o700)
         _fetch(backup, working / FILE_NAME)
-        before = _settle(current)
-        connections, keys, revoked = await _prepare(working, source, before, now)
+        connections, keys, revoked = await _prepare(working, source, _look(current), now)
+        _settle(current)
         replaced = _swap(working / FILE_NAME, current, now)
     except sqlite3.Error as error:
         raise store_error(error) from None
@@ -189,26 +189,33 @@ class _Before:
     revoked: tuple[tuple[str, int], ...]
 
 
-def _settle(current: Path) -> _Before | None:
-    """Write the present vault's log into its file; None where there is none, or it cannot be read.
+def _look(current: Path) -> _Before | None:
+    """What the present vault tells, if there is one that can be read."""
+    if not current.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(current, timeout=1.0, isolation_level=None)) as database:
+            sequence = database.execute("SELECT sequence FROM changes").fetchone()
+            revoked = database.execute("SELECT key_id, revoked_at FROM keys WHERE revoked_at IS NOT NULL")
+            return _Before(int(sequence[0]), tuple((str(key), int(when)) for key, when in revoked))
+    except (sqlite3.Error, TypeError):
+        return None  # damaged, which may be why a backup is put in its place
+
+
+def _settle(current: Path) -> None:
+    """Write the present vault's log into its file, so that the file alone is the vault.
 
     Raises:
         StateError: another process uses it.
     """
     if not current.exists():
-        return None
+        return
     try:
         with contextlib.closing(sqlite3.connect(current, timeout=1.0, isolation_level=None)) as database:
             database.execute("PRAGMA journal_mode = DELETE").fetchall()
-            sequence = int(database.execute("SELECT sequence FROM changes").fetchone()[0])
-            revoked = database.execute("SELECT key_id, revoked_at FROM keys WHERE revoked_at IS NOT NULL")
-            return _Before(sequence, tuple((str(key), int(when)) for key, when in revoked.fetchall()))
     except sqlite3.Error as error:
         if store_error(error).reason == "busy":
             raise StateError(f"{current} is in use by another process: let it end first") from None
-        return None  # damaged, which may be why a backup is put in its place
-    except TypeError:
-        return None  # no row: never a whole vault
 
 
 async def _prepare(
