@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -60,6 +61,31 @@ class CheckedResolver(AbstractResolver):
         """Nothing is held."""
 
 
+class CheckedConnector(aiohttp.TCPConnector):
+    """Asks the resolver for literal addresses too, which aiohttp would dial as they stand."""
+
+    def __init__(self, dialer: Dialer, origin: Origin, context: ssl.SSLContext | None) -> None:
+        super().__init__(
+            resolver=CheckedResolver(dialer, origin.scheme),
+            ssl=True if context is None else context,
+            limit=_CONNECTIONS,
+            use_dns_cache=False,
+        )
+
+    async def _resolve_host(
+        self,
+        host: str,
+        port: int,
+        traces: Sequence[Trace] | None = None,  # noqa: ARG002  # nobody traces look-ups
+    ) -> list[ResolveResult]:
+        """The addresses that may be dialled.
+
+        Raises:
+            OSError: there are none.
+        """
+        return await self._resolver.resolve(host, port, family=self._family)
+
+
 class TunnelConnector(aiohttp.BaseConnector):
     """Connections through the egress proxy, by the same code as the data path's."""
 
@@ -97,14 +123,8 @@ class TunnelConnector(aiohttp.BaseConnector):
 
 def session_connector(dialer: Dialer, base: str) -> aiohttp.BaseConnector:
     """A connector for one endpoint's origin: addresses and roots as the dialer decides."""
-    url = URL(base)
-    origin = parse_origin(str(url.origin()))
+    origin = parse_origin(str(URL(base).origin()))
     context = dialer.ssl_context(origin)
     if context is not None and dialer.policy.via(origin) is not None:
         return TunnelConnector(dialer, origin, context)
-    return aiohttp.TCPConnector(
-        resolver=CheckedResolver(dialer, url.scheme),
-        ssl=True if context is None else context,
-        limit=_CONNECTIONS,
-        use_dns_cache=False,
-    )
+    return CheckedConnector(dialer, origin, context)

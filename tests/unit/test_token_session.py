@@ -1,12 +1,14 @@
 """Token endpoints are reached under the same egress rules as services (R81)."""
 
+import itertools
 import socket
 
+import aiohttp
 import pytest
 
 from proxy.forwarding.addresses import Dial
 from proxy.forwarding.egress import Dialer, EgressPolicy
-from proxy.token_session import CheckedResolver, session_connector
+from proxy.token_session import CheckedConnector, CheckedResolver, session_connector
 
 
 async def _private(host: str, port: int) -> list[str]:
@@ -46,6 +48,32 @@ async def test_connect_to_counts_for_token_endpoints() -> None:
     assert [(one["host"], one["port"]) for one in await resolver.resolve("APP.example", 443)] == [
         ("127.0.0.1", 9443)
     ]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host"),
+    [
+        ("https", "127.0.0.1"),  # plain http to loopback is what services of one's own may use
+        ("https", "[::1]"),
+        *itertools.product(("http", "https"), ("10.0.0.7", "169.254.169.254", "[::ffff:10.0.0.7]")),
+    ],
+)
+async def test_literal_addresses_are_judged(scheme: str, host: str) -> None:
+    """An address that stands in a URL itself is refused like one that a name leads to (R77, R81)."""
+    base = f"{scheme}://{host}:1"
+    async with aiohttp.ClientSession(connector=session_connector(_dialer(), base)) as session:
+        with pytest.raises(aiohttp.ClientConnectorDNSError):
+            await session.get(base)
+
+
+async def test_connect_to_counts_for_literal_addresses() -> None:
+    """What the operator redirects is redirected, be its name an address."""
+    dialer = _dialer(connect_to={"93.184.215.14:443": Dial("127.0.0.1", 9443)})
+    connector = session_connector(dialer, "https://93.184.215.14")
+    assert isinstance(connector, CheckedConnector)
+    found = await connector._resolve_host("93.184.215.14", 443)
+    assert [(one["host"], one["port"]) for one in found] == [("127.0.0.1", 9443)]
+    await connector.close()
 
 
 async def test_a_connector_is_made_for_https_and_loopback_http() -> None:
