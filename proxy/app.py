@@ -26,7 +26,7 @@ class App:
     ) -> None:
         self.sockets = sockets
         self.core = Core(settings, catalog, listeners.dials(sockets.all), vault)
-        self.data = DataSide(self.core, sockets, events)
+        self.data = DataSide(self.core, sockets, events, connect_url=connect_url(self.core, sockets))
         self.control = ControlSide(self.core, sockets.control, self.readiness)
 
     async def start(self) -> None:
@@ -43,6 +43,9 @@ class App:
         """Stop accepting and let requests in flight end; True when all did within ``seconds`` (R70)."""
         return await self.data.drain(seconds)
 
+    def kill(self) -> None:
+        """Nothing: there is no other process."""
+
     async def close(self) -> None:
         """End everything that is left."""
         await self.core.end_tasks()
@@ -54,6 +57,11 @@ class App:
         """Whether requests can be answered."""
         checks = {**self.data.checks(), **self.core.checks()}
         return Readiness(all(state == "ok" for state in checks.values()), checks)
+
+
+def connect_url(core: Core, sockets: listeners.Sockets) -> str | None:
+    """Where people connect accounts; None where there is no vault to keep them in."""
+    return None if core.vault is None else core.settings.control.origin(listeners.texts(sockets.control))
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
 
 from proxy import listeners, log
 from proxy.core import Core
@@ -22,9 +24,19 @@ class DataSide:
         core: see Core; its ``on_change`` and ``take_uses`` are taken over.
         sockets: of which ``data``, ``tls`` and ``own`` are served here.
         events: where finished requests go.
+        connect_url: where people connect accounts; None where there is no vault to keep them in.
+        share: how many processes share the limits of the settings.
     """
 
-    def __init__(self, core: Core, sockets: listeners.Sockets, events: log.EventWriter) -> None:
+    def __init__(
+        self,
+        core: Core,
+        sockets: listeners.Sockets,
+        events: log.EventWriter,
+        *,
+        connect_url: str | None,
+        share: int = 1,
+    ) -> None:
         settings = core.settings
         self._core = core
         self._sockets = sockets
@@ -41,9 +53,9 @@ class DataSide:
             pool=self.pool,
             metrics=core.metrics,
             events=events,
-            options=_options(settings),
+            options=replace(_options(settings, share), connect_base_url=connect_url),
         )
-        self.server = DataServer(self.plane.answer, self.plane.refuse, _server_limits(settings))
+        self.server = DataServer(self.plane.answer, self.plane.refuse, _server_limits(settings, share))
         self._tls = listeners.tls_context(settings)
         self._loops: list[asyncio.AbstractServer] = []
         core.on_change = self._changed
@@ -96,23 +108,23 @@ class DataSide:
         return {key: when for key, when in key_uses(self.plane).items() if key not in self._core.declared}
 
 
-def _options(settings: Settings) -> DataPlaneOptions:
+def _options(settings: Settings, share: int) -> DataPlaneOptions:
     limits = settings.limits
     return DataPlaneOptions(
         limits=HeadLimits(limits.request_line, limits.header_bytes, limits.headers),
         body_bytes=limits.body_bytes,
         body_idle_s=settings.timeouts.body_idle,
         replay_bytes=limits.replay_bytes,
-        upstream_per_service=limits.upstream_per_service,
+        upstream_per_service=ceil(limits.upstream_per_service / share),
         host_suffixes=tuple(suffix.lower().strip(".") for suffix in settings.data.host_suffixes),
         fallback=settings.data.fallback,
     )
 
 
-def _server_limits(settings: Settings) -> ServerLimits:
+def _server_limits(settings: Settings, share: int) -> ServerLimits:
     limits, times = settings.limits, settings.timeouts
     return ServerLimits(
-        connections=limits.connections,
+        connections=ceil(limits.connections / share),
         request_line=limits.request_line,
         header_bytes=limits.header_bytes,
         headers=limits.headers,

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from proxy import assembly, lifecycle, log
-from proxy.app import App
+from proxy.app import opened
 from proxy.connectors.model import Tokens
 from proxy.firstrun import base_url
 from proxy.operations import KeyRequest, create_key
@@ -100,10 +100,10 @@ class Demo:
         output = log.configure(settings.log.format, settings.log.level)
         good: list[bool] = []
 
-        def started(app: App) -> None:
+        def started(app: lifecycle.Running) -> None:
             self._call = asyncio.get_running_loop().create_task(first_call(app))
 
-        async def first_call(app: App) -> None:
+        async def first_call(app: lifecycle.Running) -> None:
             try:
                 call = await self._try(f"{base_url(app.sockets)}{PATH}", key)
                 good.append(call.ok)
@@ -114,7 +114,13 @@ class Demo:
                 if self._once or not good:
                     server.stop()
 
-        server = lifecycle.Server(settings, load, output, folder_given=True, on_ready=started)
+        server = lifecycle.Server(
+            settings,
+            load,
+            lambda given, catalog, on_taken: opened(given, catalog, output, on_taken),
+            folder_given=True,
+            on_ready=started,
+        )
         await server.run()
         if self._call is not None:
             await self._call

@@ -1,34 +1,34 @@
 """A server's life: what it refuses to start with, its signals, its end (R70, R159, R160)."""
 
 import asyncio
-import contextlib
-import gc
 import os
-import resource
 import signal
 import sys
-import threading
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol
 
 import uvloop
 
-from proxy import __version__, app, assembly, firstrun, log
+from proxy import __version__, app, assembly, firstrun, log, supervisor
+from proxy.catalog.model import Catalog
 from proxy.connectors.folder import prepare_folder
+from proxy.core import Core, Prepared
 from proxy.errors import ConfigurationError, StateError
 from proxy.forwarding.server import require_c_parser
 from proxy.instance import InstanceLock, announce, withdraw
+from proxy.listeners import Sockets
+from proxy.runtime import in_daemon, settle_interpreter, settle_process
 from proxy.settings import Settings
+from proxy.sharedlog import SharedStream, make_lock
 
 FORCED = 1
 _ONE_SIGNAL_S = 0.3  # timeout(1) and some supervisors signal both the process and its group
-T = TypeVar("T")
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
-def require_environment(workers: int = 1) -> None:
+def require_environment() -> None:
     """Refuse what the program must not run on.
 
     Raises:
@@ -42,59 +42,34 @@ def require_environment(workers: int = 1) -> None:
         require_c_parser()
     except RuntimeError as error:
         raise StateError(str(error)) from error
-    if workers > 1:
-        raise StateError("--workers: this release serves from one process: leave the option out, or say 1")
-
-
-def settle_runtime() -> None:
-    """Fit the interpreter to a server: what is there now stays, and other threads get their turn soon.
-
-    The catalog and the modules are a few hundred thousand objects which each full collection would walk, with
-    every request waiting; and the log's thread would keep the interpreter for 5 ms at a time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    sys.setswitchinterval(0.001)
-
-
-def raise_file_limit() -> None:
-    """As many open files as the system lets us have: every caller and every upstream connection is one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError) as error:
-            log.event("file_limit_not_raised", level="warning", soft=soft, reason=str(error))
-
-
-async def in_daemon(work: Callable[[], T], *, name: str) -> T:
-    """Run ``work`` in a thread for which, unlike those of ``asyncio.to_thread``, no end of the loop waits."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(result)  # type: ignore[arg-type]  # work's own, there having been no error
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = (work(), None)
-        except Exception as error:  # noqa: BLE001  # it is raised where the work is awaited
-            outcome = (None, error)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped meanwhile
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await done
 
 
 def _ignore(_: int) -> None:
     """Nobody asks what was taken from a vault where there is none."""
+
+
+class Running(Protocol):
+    """A server as its life needs it: :class:`~proxy.Running`, or a ``Supervisor`` of several processes."""
+
+    core: Core
+    sockets: Sockets
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+
+    async def reload(self, prepared: Prepared) -> tuple[str, ...]:
+        """Take over new settings, all or nothing; the sections that count only after a restart."""
+        ...
+
+    async def drain(self, seconds: float) -> bool:
+        """Stop accepting and let requests in flight end; True when all did."""
+        ...
+
+    def kill(self) -> None:
+        """End other processes at once."""
+
+
+Opener = Callable[[Settings, Catalog, Callable[[int], None]], AbstractAsyncContextManager[Running]]
 
 
 class Server:
@@ -103,7 +78,7 @@ class Server:
     Args:
         settings: of the start.
         load: gives the settings anew, for SIGHUP.
-        output: the log's, as :func:`log.configure` gave it.
+        opener: opens what is to run; its last argument is told each change of the vault that is in force.
         folder_given: the operator named the data folder, so it is used even where nothing must be stored.
         on_ready: told once, with the running app.
     """
@@ -112,19 +87,19 @@ class Server:
         self,
         settings: Settings,
         load: Callable[[], Settings],
-        output: log.Output,
+        opener: Opener,
         *,
         folder_given: bool = False,
-        on_ready: Callable[[app.App], None] = lambda _: None,
+        on_ready: Callable[[Running], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._load = load
-        self._output = output
+        self._opener = opener
         self._folder_given = folder_given
         self._on_ready = on_ready
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0
-        self._running: app.App | None = None
+        self._running: Running | None = None
         self._announced: Path | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._reload_wanted = False
@@ -136,15 +111,13 @@ class Server:
             ConfigurationError, StateError: it could not start.
         """
         self._handle_signals()
-        os.umask(0o077)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every token (R143)
-        raise_file_limit()
+        settle_process()
         async with AsyncExitStack() as stack:
             catalog = assembly.catalog_of(self._settings)
             lock = self._locked(stack, needed=assembly.needs_vault(self._settings, catalog))
             folder = None if lock is None else lock.folder
             running = await stack.enter_async_context(
-                app.opened(self._settings, catalog, self._output, _ignore if lock is None else lock.took)
+                self._opener(self._settings, catalog, _ignore if lock is None else lock.took)
             )
             stack.push_async_callback(self._end_reload)
             base = firstrun.base_url(running.sockets)
@@ -156,7 +129,7 @@ class Server:
                 self._announced = folder
                 announce(folder, running.sockets.addresses())
             self._tell_ready(running, folder)
-            settle_runtime()
+            settle_interpreter()
             self._on_ready(running)
             await self._stop.wait()
             return await self._drain(running)
@@ -180,7 +153,7 @@ class Server:
             log.event("data_folder_unused", reason=str(error))
             return None
 
-    def _tell_ready(self, running: app.App, folder: Path | None) -> None:
+    def _tell_ready(self, running: Running, folder: Path | None) -> None:
         egress, bound = self._settings.egress, running.sockets.addresses()
         if egress.connect_to:
             log.event(
@@ -225,6 +198,8 @@ class Server:
         """A second signal: nothing is waited for. What is committed is safe, the lock goes with us."""
         if self._announced is not None:  # another server may own the folder that the settings name
             withdraw(self._announced)
+        if self._running is not None:
+            self._running.kill()
         sys.stderr.flush()
         os._exit(FORCED)
 
@@ -236,7 +211,7 @@ class Server:
             loop = asyncio.get_running_loop()
             self._reloading = loop.create_task(self._reload(self._running), name="reload")
 
-    async def _reload(self, running: app.App) -> None:
+    async def _reload(self, running: Running) -> None:
         while self._reload_wanted:
             self._reload_wanted = False
             try:
@@ -256,7 +231,7 @@ class Server:
             self._reloading.cancel()
             await asyncio.gather(self._reloading, return_exceptions=True)
 
-    async def _drain(self, running: app.App) -> int:
+    async def _drain(self, running: Running) -> int:
         clean = await running.drain(self._settings.data.drain_s)
         if not clean:
             log.event("drain_cut", level="warning", drain_s=self._settings.data.drain_s)
@@ -265,12 +240,25 @@ class Server:
 
 
 def run(settings: Settings, load: Callable[[], Settings], *, folder_given: bool, workers: int = 1) -> int:
-    """Serve in this process until a signal; the exit status.
+    """Serve until a signal, from this process or with so many workers; the exit status.
 
     Raises:
         ConfigurationError, StateError: it could not start.
     """
-    require_environment(workers)
-    output = log.configure(settings.log.format, settings.log.level)
+    require_environment()
+    opener = _alone(settings) if workers == 1 else _with_workers(settings, workers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Server(settings, load, output, folder_given=folder_given).run())
+        return runner.run(Server(settings, load, opener, folder_given=folder_given).run())
+
+
+def _alone(settings: Settings) -> Opener:
+    output = log.configure(settings.log.format, settings.log.level)
+    return lambda given, catalog, on_taken: app.opened(given, catalog, output, on_taken)
+
+
+def _with_workers(settings: Settings, workers: int) -> Opener:
+    lock = make_lock()
+    log.configure(settings.log.format, settings.log.level, SharedStream(sys.stderr, lock))
+    return lambda given, catalog, on_taken: supervisor.opened(
+        given, catalog, workers=workers, log_lock=lock, on_taken=on_taken
+    )

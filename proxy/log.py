@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Literal, NamedTuple, Self, TextIO, get_args
+from typing import Literal, NamedTuple, Protocol, Self, get_args
 
 import orjson
 import structlog
@@ -132,17 +132,37 @@ def access_fields(event: AccessEvent) -> EventDict:
     return fields
 
 
+class Stream(Protocol):
+    """What is needed of where events go."""
+
+    def write(self, text: str, /) -> object:
+        """Write whole lines; may raise OSError or ValueError."""
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+    def isatty(self) -> bool:
+        """Whether a person reads along."""
+        ...
+
+
 @dataclass(slots=True)
 class Output:
-    """Where events go and how they look; one write a batch, from any thread."""
+    """Where events go and how they look; one write a batch, from any thread.
 
-    stream: TextIO
+    ``worker``: number of the process among several that share the log; every event then tells it.
+    """
+
+    stream: Stream
     processors: tuple[Processor, ...]
     level: Level
+    worker: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def render(self, fields: EventDict) -> str:
         """One event through structlog's processors, without a line end."""
+        if self.worker is not None:
+            fields["worker"] = self.worker
         value: object = fields
         for processor in self.processors:
             value = processor(None, str(fields["level"]), value)  # type: ignore[arg-type]  # a chain of processors
@@ -161,7 +181,8 @@ class Output:
 def configure(
     format: Format = "auto",  # noqa: A002  # the setting's name
     level: Level = "info",
-    stream: TextIO | None = None,
+    stream: Stream | None = None,
+    worker: int | None = None,
 ) -> Output:
     """Set structlog and the standard loggers up for this process; ``auto`` is console on a terminal.
 
@@ -169,13 +190,23 @@ def configure(
         format: see :data:`Format`.
         level: the least that is written; requests count as info, those answered 5xx as warning.
         stream: standard error when None.
+        worker: see Output.
     """
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
     console = format == "console" or (format == "auto" and on_terminal)
-    output = Output(stream, _rendering(console=console, colors=on_terminal), level)
+    output = Output(stream, _rendering(console=console, colors=on_terminal), level, worker)
+    of_worker: tuple[Processor, ...] = ()
+    if worker is not None:
+        of_worker = (lambda _, __, fields: {**fields, "worker": worker},)
     structlog.configure(
-        processors=[structlog.stdlib.add_log_level, _timestamp, _escape_values, *output.processors],
+        processors=[
+            structlog.stdlib.add_log_level,
+            _timestamp,
+            _escape_values,
+            *of_worker,
+            *output.processors,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: _Lines(output),
         cache_logger_on_first_use=False,

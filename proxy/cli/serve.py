@@ -1,5 +1,6 @@
 """``serve``: the server in the foreground."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,20 @@ import typer
 from proxy import lifecycle
 from proxy.cli.session import ConfigOption, DataDirOption, settings_of
 from proxy.settings import Settings, default_data_dir, environment
+
+_MOST_WORKERS = 256
+
+
+def _workers(text: str | int) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= _MOST_WORKERS:
+        raise typer.BadParameter(f"a number from 1 to {_MOST_WORKERS}, or auto")
+    return number
 
 
 def serve(
@@ -24,7 +39,15 @@ def serve(
     control_port: Annotated[
         int | None, typer.Option("--control-port", min=0, max=65535, help="Port of the control plane.")
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N|auto",
+            parser=_workers,
+            help="Processes that forward; auto: one a core. From 2 on, one more supervises them.",
+        ),
+    ] = 1,
 ) -> None:
     """Run the proxy in the foreground until SIGTERM or Ctrl-C."""
     given = {"data.host": host, "data.port": port, "data.tls.port": tls_port, "control.port": control_port}

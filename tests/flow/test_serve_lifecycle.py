@@ -277,9 +277,12 @@ def test_pure_python_parser_is_refused(tmp_path: Path) -> None:
     assert "AIOHTTP_NO_EXTENSIONS" in refused(tmp_path, extra={"AIOHTTP_NO_EXTENSIONS": "1"})
 
 
-def test_more_workers_are_refused(tmp_path: Path) -> None:
-    """Several processes come later; asking for them is refused, not ignored."""
-    assert "--workers" in refused(tmp_path, *QUICK, "--workers", "2")
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1000"])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(tmp_path: Path, number: str) -> None:
+    """Status 2, as for any mistake on the command line, and what would be right."""
+    done = command("serve", "--workers", number, folder=tmp_path)
+    assert done.code == 2
+    assert "a number from 1 to" in " ".join(done.err.split())
 
 
 def test_master_key_that_others_can_read_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Fitting a process of the server to its work: its limits, its interpreter, work that nobody waits for."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from proxy import log
+
+T = TypeVar("T")
+
+
+def settle_process() -> None:
+    """What it writes is private, a core dump does not happen, and it may have as many files as it can."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every token (R143)
+    _raise_file_limit()
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system lets us have: every caller and every upstream connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            log.event("file_limit_not_raised", level="warning", soft=soft, reason=str(error))
+
+
+def settle_interpreter() -> None:
+    """Fit the interpreter to a server: what is there now stays, and other threads get their turn soon.
+
+    The catalog and the modules are a few hundred thousand objects which each full collection would walk, with
+    every request waiting; and the log's thread would keep the interpreter for 5 ms at a time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    sys.setswitchinterval(0.001)
+
+
+async def in_daemon(work: Callable[[], T], *, name: str) -> T:
+    """Run ``work`` in a thread for which, unlike those of ``asyncio.to_thread``, no end of the loop waits."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]  # work's own, there having been no error
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        try:
+            outcome: tuple[T | None, BaseException | None] = (work(), None)
+        except Exception as error:  # noqa: BLE001  # it is raised where the work is awaited
+            outcome = (None, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped meanwhile
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done
