@@ -6,6 +6,7 @@ statement is prepared under a name: it works through a pooler that hands out con
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -179,7 +180,7 @@ class PostgresStore:
             try:
                 await connection.execute(begin)
             except FAILURES as error:
-                connection.terminate()
+                _cut(connection)
                 await self._pool.release(connection)
                 failure = store_error(error)
                 if failure.reason == "away" and not isinstance(error, TimeoutError) and not retried:
@@ -189,7 +190,7 @@ class PostgresStore:
                     self._rest.failed()
                 raise failure from None
             except BaseException:
-                connection.terminate()
+                _cut(connection)
                 await self._pool.release(connection)
                 raise
             self._rest.worked()
@@ -208,13 +209,13 @@ class PostgresStore:
         """Roll back; a connection of which nobody knows what it is at is cut, which rolls back as well."""
         try:
             if spoils_connection(error):
-                connection.terminate()
+                _cut(connection)
             else:
                 await connection.execute("ROLLBACK")
         except FAILURES:
-            connection.terminate()
+            _cut(connection)
         except BaseException:
-            connection.terminate()
+            _cut(connection)
             raise
         finally:
             await self._pool.release(connection)
@@ -269,6 +270,12 @@ class PostgresStore:
     async def _tell(self, payload: str) -> None:
         async with self.snapshot() as transaction:
             await transaction.fetch("SELECT pg_notify($1, $2)", CHANNEL, payload)
+
+
+def _cut(connection: _Connection) -> None:
+    """Close it without another word; the pool has taken it back where the other side was first."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _nothing(_: object) -> None:
