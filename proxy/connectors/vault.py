@@ -12,6 +12,7 @@ from typing import Any, Self
 from proxy.catalog.model import Catalog, Scheme
 from proxy.catalog.params import check_config
 from proxy.catalog.reader import nearest
+from proxy.connectors import notices
 from proxy.connectors.checked import check_name, token_fault
 from proxy.connectors.datakeys import DataKeys
 from proxy.connectors.identity import mark, open_identity
@@ -145,10 +146,12 @@ class Vault(UpkeepVault):
     async def _put(self, row: dict[str, Any], tokens: Tokens, actor: str) -> None:
         await self._data_keys.reserve(2)
         async with self._change(actor, "connection.save", f"{row['service']}@{row['name']}") as change:
-            await _settle(change, row)
+            was = await _settle(change, row)
             row.update(seal_tokens(row, tokens, await self._data_keys.current(change.transaction)))
             await change.transaction.execute(_PUT_CONNECTION, *(row[column] for column in CONNECTION_COLUMNS))
             await change.transaction.execute(_FORGET_REFRESHES, row["connection_id"])
+            if was == "reauthorization_required":
+                await notices.add(change.transaction, change.now, "connection.recovered", notices.about(row))
             change.detail.update(generation=row["generation"], account=row["account"], scopes=row["scopes"])
         if row["generation"] > 1:
             await self._erase()
@@ -181,6 +184,7 @@ class Vault(UpkeepVault):
         before, after, cause = ("active", "frozen", "operator") if frozen else ("frozen", "active", None)
         action = "connection.freeze" if frozen else "connection.thaw"
         async with self._change(actor, action, f"{service}@{name}") as change:
+            connection_id = await _find(change.transaction, service, name)
             changed = await change.transaction.execute(
                 "UPDATE connections SET state = $1, cause = $2, sequence = $3, updated_at = $4 "
                 "WHERE connection_id = $5 AND state IN ($1, $6)",
@@ -188,11 +192,16 @@ class Vault(UpkeepVault):
                 cause,
                 change.sequence,
                 to_ms(change.now),
-                await _find(change.transaction, service, name),
+                connection_id,
                 before,
             )
             if not changed:
                 raise ConfigurationError(Fault(f"{service}@{name}", f"the connection is not {before}"))
+            rows = await change.transaction.fetch(
+                "SELECT * FROM connections WHERE connection_id = $1", connection_id
+            )
+            event = "connection.frozen" if frozen else "connection.thawed"
+            await notices.add(change.transaction, change.now, event, notices.about(rows[0]))
 
     async def remove(self, service: str, name: str, *, actor: str = "operator") -> None:
         """Forget a connection and erase its tokens from the files.
@@ -208,10 +217,11 @@ class Vault(UpkeepVault):
         await self._erase()
 
 
-async def _settle(change: Change, row: dict[str, Any]) -> None:
-    """Fill in what depends on the connections that are there: id, generation, default, times."""
+async def _settle(change: Change, row: dict[str, Any]) -> str | None:
+    """Fill in what depends on the connections that are there (id, generation, default, times); its old state."""
     of_service = await change.transaction.fetch(
-        "SELECT connection_id, name, is_default, generation, created_at FROM connections WHERE service = $1",
+        "SELECT connection_id, name, is_default, state, generation, created_at FROM connections "
+        "WHERE service = $1",
         row["service"],
     )
     now = to_ms(change.now)
@@ -222,6 +232,7 @@ async def _settle(change: Change, row: dict[str, Any]) -> None:
     row["created_at"] = found["created_at"] if found else now
     row["updated_at"] = now
     row["sequence"] = change.sequence
+    return str(found["state"]) if found else None
 
 
 async def _find(transaction: Transaction, service: str, name: str) -> str:
