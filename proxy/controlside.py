@@ -6,9 +6,7 @@ from socket import socket
 from aiohttp import web
 from yarl import URL
 
-from proxy import assembly
 from proxy.connecting import connecting_of
-from proxy.connectors.oauth.registration import Registrations
 from proxy.control.browsers import Cookies
 from proxy.control.connect import ConnectPages
 from proxy.control.health import Readiness, make_control_app
@@ -48,21 +46,21 @@ class ControlSide:
 
     def _pages(self, core: Core) -> Iterable[Callable[[web.Application], None]]:
         """The pages for people; none where there is no vault to connect an account in."""
-        if core.vault is None:
+        if core.vault is None or core.registrations is None:
             return ()
         settings, public_url = core.settings, core.settings.control.origin(texts(self._sockets))
-        registrations = Registrations(assembly.declared_registrations(settings, core.catalog), core.vault)
+        connecting = connecting_of(
+            settings,
+            lambda: core.catalog,
+            core.vault,
+            core.registrations,
+            core.dialer,
+            public_url=public_url,
+        )
         pages, cookies = Pages(), Cookies(secure=public_url.startswith("https:"))
         sign_in = SignIn(core.vault, pages, cookies)
         connect = ConnectPages(
-            connecting_of(
-                settings,
-                lambda: core.catalog,
-                core.vault,
-                registrations,
-                core.dialer,
-                public_url=public_url,
-            ),
+            connecting,
             lambda: core.catalog,
             core.vault,
             pages,

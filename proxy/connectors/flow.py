@@ -3,12 +3,13 @@
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yarl import URL
 
 from proxy.catalog.model import OAuth, Service
+from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.outcomes import FlowRefused
 from proxy.connectors.vault_flows import FlowRow
@@ -133,6 +134,27 @@ def check_scopes(scopes: Sequence[str], place: str = "--scope") -> tuple[str, ..
     if len(kept) > _MAX_SCOPES or any(_SCOPE.fullmatch(scope) is None for scope in kept):
         raise ConfigurationError(Fault(place, "a scope is printable ASCII without spaces, quotes and \\"))
     return kept
+
+
+def completed(wish: Wish, service: Service, before: Connection | None) -> Wish:
+    """A wish to connect again: what it does not say stays as it was when the connection was made."""
+    if before is None:
+        return wish
+    spellings = {
+        name: param.name for param in service.params.values() for name in (param.name, *param.aliases)
+    }
+    said = {spellings.get(name, name) for name in wish.params}
+    kept = {
+        name: value
+        for name, value in {**before.metadata, **(before.config or {})}.items()
+        if name not in said and name in service.params and service.params[name].source == "user"
+    }
+    return replace(
+        wish,
+        params={**kept, **wish.params},
+        scopes=wish.scopes if wish.scopes is not None else before.asked_scopes or None,
+        registration=wish.registration or before.registration,
+    )
 
 
 def new_code() -> str:

@@ -24,6 +24,7 @@ from proxy.connectors.flow import (
     check_issuer,
     check_public_url,
     check_scopes,
+    completed,
     new_code,
     oauth_of,
     redirect_address,
@@ -89,7 +90,7 @@ class Flows:
         )
 
     async def begin(self, wish: Wish, *, actor: str) -> Begun:
-        """Make the link for one attempt.
+        """Make the link for one attempt. Of a connection that is there, what ``wish`` leaves out is kept.
 
         Raises:
             ConfigurationError: what has to be put right first; nothing was stored.
@@ -97,6 +98,8 @@ class Flows:
         """
         service = self._service(wish.service)
         check_name(wish.name)
+        held = self._vault.snapshot.find(wish.service, wish.name)
+        wish = completed(wish, service, None if held is None else held.connection)
         registration = await self.registration_for(service, wish.registration)
         check_config(service, wish.params, before_connecting=True)
         oauth = oauth_of(service)

@@ -28,10 +28,10 @@ class Pages:
         environment.globals["style"] = self._style_path
         self._templates = {name: environment.get_template(name) for name in texts}
 
-    def page(self, name: str, *, status: int = 200, **values: object) -> web.Response:
+    def page(self, template: str, /, *, status: int = 200, **values: object) -> web.Response:
         """One page. Its headers let nothing be loaded from elsewhere, and forms go only here."""
         return web.Response(
-            text=self._templates[f"{name}.html"].render(values),
+            text=self._templates[f"{template}.html"].render(values),
             status=status,
             content_type="text/html",
             charset="utf-8",
