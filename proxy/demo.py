@@ -15,8 +15,18 @@ from proxy import assembly, lifecycle, log
 from proxy.app import opened
 from proxy.connectors.model import Tokens
 from proxy.firstrun import base_url
+from proxy.instance import write_private
 from proxy.operations import KeyRequest, create_key
-from proxy.sandbox import CONFIG, HOST, SERVICE, SERVICE_FILE, Sandbox, Seen, make_certificate
+from proxy.sandbox import (
+    CLIENT_ID,
+    CONFIG,
+    HOST,
+    SERVICE,
+    Sandbox,
+    Seen,
+    make_certificate,
+    service_file,
+)
 from proxy.secret import Secret
 from proxy.settings import Settings, load_settings
 
@@ -84,10 +94,11 @@ class Demo:
         with tempfile.TemporaryDirectory(prefix="connector-proxy-demo-") as name:
             folder = Path(name)
             certificate = await asyncio.to_thread(make_certificate, folder)
-            sandbox = Sandbox(certificate, self._token, self._received)
+            app_secret = secrets.token_urlsafe(24)
+            sandbox = Sandbox(certificate, self._token, self._received, app_secret=app_secret)
             await sandbox.start()
             try:
-                return await self._run(folder, _write_settings(folder, certificate, sandbox.port))
+                return await self._run(folder, _write_settings(folder, certificate, sandbox, app_secret))
             finally:
                 await sandbox.stop()
 
@@ -158,11 +169,12 @@ class Demo:
             self._on_request(seen)
 
 
-def _write_settings(folder: Path, certificate: Path, port: int) -> Path:
+def _write_settings(folder: Path, certificate: Path, sandbox: Sandbox, app_secret: str) -> Path:
     """A configuration that leads the sandbox's name to its port, in the clear for whoever wants to look."""
     services = folder / "services"
     services.mkdir()
-    (services / f"{SERVICE}.toml").write_text(SERVICE_FILE, encoding="utf-8")
+    (services / f"{SERVICE}.toml").write_text(service_file(sandbox.browser_origin), encoding="utf-8")
+    write_private(folder / "app-secret", app_secret)
     config = folder / "proxy.toml"
     config.write_text(
         "\n".join(
@@ -178,7 +190,10 @@ def _write_settings(folder: Path, certificate: Path, port: int) -> Path:
                 f"directory = {json.dumps(str(services))}",
                 "[egress]",
                 f"ca_file = {json.dumps(str(certificate))}",
-                f'connect_to = {{ "{HOST}:443" = "127.0.0.1:{port}" }}',
+                f'connect_to = {{ "{HOST}:443" = "127.0.0.1:{sandbox.port}" }}',
+                f"[registrations.{SERVICE}]",
+                f'client_id = "{CLIENT_ID}"',
+                f"client_secret = {{ file = {json.dumps(str(folder / 'app-secret'))} }}",
                 "[log]",
                 'level = "error"',
                 "",

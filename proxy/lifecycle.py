@@ -124,10 +124,11 @@ class Server:
             await firstrun.make_first_key(running.core, folder, base=base, folder_given=self._folder_given)
             self._running = running
             await running.start()
+            bound = running.sockets.addresses()
             if folder is not None:
                 stack.callback(withdraw, folder)
                 self._announced = folder
-                announce(folder, running.sockets.addresses())
+                announce(folder, {**bound, "public_url": self._settings.control.origin(bound["control"])})
             self._tell_ready(running, folder)
             settle_interpreter()
             self._on_ready(running)

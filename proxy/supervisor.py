@@ -177,6 +177,8 @@ class Supervisor:
             self._retired = added(self._retired, worker.tally["counters"])
         if self._stopping.is_set():
             self._clean = self._clean and worker.drained_clean
+        if self.core.refresher is not None and not self._stopping.is_set():
+            self.core.go(self.core.refresher.look(), "refreshes of a worker that ended")
         self._settle_taken()
         self._changed.set()
 
