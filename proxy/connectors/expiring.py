@@ -9,7 +9,7 @@ WARN_DAYS = (14, 3)
 _DAY_S = 86_400.0
 _ENDING = (
     "SELECT connection_id, service, name, account, refresh_expires_at FROM connections "
-    "WHERE state IN ('active', 'refreshing') AND refresh_token IS NOT NULL AND refresh_expires_at < $1"
+    "WHERE state IN ('active', 'refreshing') AND refresh_token IS NOT NULL AND refresh_expires_at <= $1"
 )
 
 

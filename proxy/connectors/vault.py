@@ -218,7 +218,7 @@ class Vault(UpkeepVault):
 
 
 async def _settle(change: Change, row: dict[str, Any]) -> str | None:
-    """Fill in what depends on the connections that are there (id, generation, default, times); its old state."""
+    """Fill in what depends on the connections that are there; the old state."""
     of_service = await change.transaction.fetch(
         "SELECT connection_id, name, is_default, state, generation, created_at FROM connections "
         "WHERE service = $1",
