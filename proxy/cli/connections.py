@@ -1,10 +1,12 @@
 """``connect`` and ``connections``: the accounts whose tokens the proxy keeps."""
 
+import time
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from proxy import assembly
 from proxy.catalog.model import Catalog, Scheme
 from proxy.cli import output
 from proxy.cli.session import (
@@ -17,10 +19,14 @@ from proxy.cli.session import (
     vault_if_any,
     with_vault,
 )
+from proxy.connecting import missing_scopes
 from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.model import Connection
+from proxy.connectors.oauth.registration import Registrations
 from proxy.connectors.vault import Vault
+from proxy.disconnecting import Disconnecting, Revocation
 from proxy.errors import ConfigurationError, Fault
+from proxy.forwarding.egress import Dialer
 from proxy.operations import parse_address
 from proxy.settings import Settings
 from proxy.verify import Verdict, verify_all
@@ -58,7 +64,7 @@ def listing(
             )
             for one in found
         ],
-        empty="nothing is connected yet: 'connector-proxy connect SERVICE --access-token-stdin < token-file'",
+        empty="nothing is connected yet: 'connector-proxy connect SERVICE'",
     )
 
 
@@ -118,10 +124,15 @@ def show(
         return find(vault, address)
 
     one = with_vault(settings_of(config, data_dir), work)
-    known = {
+    known: dict[str, Any] = {
         **as_document(one),
         "scheme": one.scheme,
         "metadata": dict(one.metadata),
+        "registration": one.registration,
+        "asked_scopes": list(one.asked_scopes),
+        "missing_scopes": list(missing_scopes(one.asked_scopes, one.scopes)),
+        "issued_at": output.rfc3339(one.issued_at),
+        "refresh_expires_at": output.rfc3339(one.refresh_expires_at),
         "generation": one.generation,
         "created_at": output.rfc3339(one.created_at),
         "updated_at": output.rfc3339(one.updated_at),
@@ -130,7 +141,8 @@ def show(
         output.document(known)
         return
     shown = {"config": output.pairs(one.config or {}), "metadata": output.pairs(one.metadata)}
-    shown["scopes"] = " ".join(one.scopes)
+    for name in ("scopes", "asked_scopes", "missing_scopes"):
+        shown[name] = " ".join(known[name])
     output.table(("", ""), [(name, shown.get(name, value)) for name, value in known.items()], empty="")
 
 
@@ -188,8 +200,6 @@ def _change(settings: Settings, address: str, action: str, *, as_json: bool) -> 
         match action:
             case "default":
                 await vault.set_default(service, name, actor=ACTOR)
-            case "remove":
-                await vault.remove(service, name, actor=ACTOR)
             case _:
                 await vault.freeze(service, name, frozen=action == "freeze", actor=ACTOR)
         return service, name
@@ -204,7 +214,6 @@ def _change(settings: Settings, address: str, action: str, *, as_json: bool) -> 
 
 _DONE = {
     "default": "is the default connection now",
-    "remove": "is removed, and its tokens are erased here (the provider was not told)",
     "freeze": "is frozen: its token is not handed out",
     "thaw": "is in use again",
 }
@@ -239,9 +248,32 @@ def freeze(
 def remove(
     address: AddressArgument,
     *,
+    revoke: Annotated[
+        bool | None,
+        typer.Option("--revoke/--no-revoke", help="Tell the provider, or do not, whatever would be prudent."),
+    ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forget a connection and erase its tokens."""
-    _change(settings_of(config, data_dir), address, "remove", as_json=as_json)
+    """Revoke a connection at its provider, as far as that can be, forget it and erase its tokens."""
+    settings = settings_of(config, data_dir)
+
+    async def work(vault: Vault, catalog: Catalog) -> tuple[Connection, Revocation]:
+        one = find(vault, address)
+        dialer = Dialer(settings.egress.policy(()), time.monotonic)
+        registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
+        ending = Disconnecting(vault, catalog, registrations, assembly.token_endpoint(dialer))
+        try:
+            return one, await ending.disconnect(one, wanted=revoke, actor=ACTOR)
+        finally:
+            await dialer.aclose()
+
+    one, revocation = with_vault(settings, work)
+    if as_json:
+        told = {"service": one.service, "name": one.name, "done": "remove", "revoked": revocation.done}
+        output.document({**told, "about": revocation.sentence})
+    else:
+        output.line(f"{one.service}@{one.name}: is removed, and its tokens are erased here.")
+        output.line(f"Its grant {revocation.sentence}.")
+    output.changed(settings.storage.data_dir)

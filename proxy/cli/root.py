@@ -5,7 +5,19 @@ from typing import Annotated
 import typer
 
 from proxy import __version__
-from proxy.cli import connect, connections, demo, history, keys, output, serve, services, vault
+from proxy.cli import (
+    connect,
+    connections,
+    demo,
+    history,
+    keys,
+    output,
+    password,
+    registrations,
+    serve,
+    services,
+    vault,
+)
 from proxy.cli.session import JsonOption
 
 app = typer.Typer(
@@ -22,8 +34,10 @@ app.command("check")(services.check)
 app.add_typer(services.group, name="services")
 app.add_typer(services.alias, name="connectors")
 app.command("connect")(connect.connect)
+app.add_typer(registrations.group, name="registrations")
 app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
+app.command("password")(password.password)
 app.add_typer(vault.group, name="vault")
 app.command("audit")(history.audit)
 
