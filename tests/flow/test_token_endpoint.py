@@ -284,6 +284,20 @@ async def test_a_form_without_its_end_is_no_answer() -> None:
     assert "cut" in fault.detail
 
 
+async def test_a_revocation_without_a_body() -> None:
+    """A bearer revocation has an empty body and says so (Slack, Dropbox)."""
+    async with Scripted().running() as provider, endpoint() as one:
+        known = service_of(provider.origin)
+        assert known.oauth is not None
+        bearer = replace(known, oauth=replace(known.oauth, revoke_auth="bearer", revoke_body="none"))
+        (outgoing,) = messages.revoke_requests(bearer, REGISTRATION, Tokens(Secret("a-1")), config={})
+        assert await one.tell(outgoing)
+        (request,) = provider.revocations
+    assert (request.headers["content-length"], request.body) == ("0", b"")
+    assert request.headers["authorization"] == "Bearer a-1"
+    assert "content-type" not in request.headers
+
+
 async def test_cookies_and_connections_are_not_kept() -> None:
     """Each request has a connection of its own and knows nothing of the one before."""
     async with Scripted().running() as provider, endpoint() as one:

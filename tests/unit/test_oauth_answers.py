@@ -180,6 +180,7 @@ def test_names_of_accounts(told, expected):
 
 HOST = Param("host", r"[a-z]+\.acme\.example", lower=True, required=True, source="token:api.host")
 TEAM = Param("team", "[0-9]+", informational=True, source="token:team")
+FLAG = Param("flag", "[a-zA-Z]+", source="token:flag")
 CITY = Param("city", "[a-z]+")
 
 
@@ -200,6 +201,7 @@ def test_values_of_the_connection():
         grant = read(told | {"api": {"host": bad}}, known)
         assert (grant.config, grant.unfit) == ({}, ("host",))
         assert grant.tokens.access_token == Secret("a")
+    assert read({"access_token": "a", "flag": True}, acme(params=(FLAG,))).unfit == ("flag",)
     for nothing in (None, ""):
         assert read(told | {"api": {"host": nothing}}, known).unfit == ()
 

@@ -215,6 +215,14 @@ def test_no_value_turns_an_endpoint_elsewhere(value):
     assert value not in str(caught.value)
 
 
+def test_a_host_that_nothing_binds_is_not_asked():
+    """A param as host without one of ``[[hosts]]`` to bind it leads nowhere; nor does a service without [oauth]."""
+    with pytest.raises(CredentialInvalid, match="binds"):
+        exchange(replace(tenanted(), hosts=tenanted().hosts[:1]))
+    with pytest.raises(ValueError, match="has no"):
+        exchange(service("acme"))
+
+
 @pytest.mark.parametrize("value", ["a/b", "a?b", "a#b", "a%2fb", "..%2f", "a b", "a\n"])
 def test_no_value_changes_the_path(value):
     """A path value has its param's form, or there is no request."""

@@ -234,7 +234,7 @@ def _values(
         value = first_at(document, _path(param)) if param.source.startswith(_TOKEN_SOURCE) else None
         if value is None or value == "":
             continue
-        fit = fitting(param, str(value) if isinstance(value, int) else value)
+        fit = fitting(param, str(value) if type(value) is int else value)
         if fit is None:
             unfit.append(param.name)
         else:

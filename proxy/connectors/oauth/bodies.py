@@ -6,7 +6,7 @@ is of no type that a reader wants: what matters then fails, what does not is as 
 
 import json
 import zlib
-from typing import Any, Final, NoReturn, final
+from typing import Any, Final, final
 from urllib.parse import parse_qsl
 
 MAX_BODY = 2**20
@@ -22,15 +22,9 @@ class UnreadableError(ValueError):
 
 @final
 class Ambiguous:
-    """The value of a member that can be read in two ways."""
+    """The value of a member that can be read in two ways; there is one, ``AMBIGUOUS``."""
 
     __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "AMBIGUOUS"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("there is one AMBIGUOUS")
 
 
 AMBIGUOUS: Final = Ambiguous()

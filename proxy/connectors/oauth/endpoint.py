@@ -148,6 +148,7 @@ class TokenEndpoint:
                     "Connection": "close",
                     **outgoing.headers,
                 },
+                skip_auto_headers=("Content-Type",),
                 allow_redirects=False,
                 trace_request_ctx=progress,
             ) as answer,
