@@ -93,6 +93,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> VaultPlace:
     return PostgresPlace(request.getfixturevalue("database"), folder)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def blank(request: pytest.FixtureRequest, tmp_path: Path) -> VaultPlace:
+    """The same, where the first to open it makes the schema."""
+    folder = tmp_path / "blank"
+    if request.param == "sqlite":
+        return SqlitePlace(folder)
+    server: Postgres = request.getfixturevalue("postgres")
+    return PostgresPlace(server.database(empty=True), folder)
+
+
 _LINES = pytest.StashKey[list[str]]()
 
 

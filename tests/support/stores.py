@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from proxy.connectors.postgres import SCHEMA, PostgresStore
 from proxy.connectors.sqlite import FILE_NAME, SqliteStore
 from proxy.connectors.store import Store
 from proxy.connectors.vault import Vault
+from proxy.secret import Secret
 from support.postgres import Database
 from support.vaults import CATALOG, MASTER, Clock
 
@@ -112,7 +114,7 @@ class PostgresPlace(VaultPlace):
 
     kind = "postgresql"
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: "Database | Address", folder: Path) -> None:
         self.database = database
         self.folder = folder
 
@@ -132,3 +134,22 @@ class PostgresPlace(VaultPlace):
 
     def copied(self, folder: Path) -> VaultPlace:
         return PostgresPlace(self.database.dumped(), folder)
+
+
+def place_of(environ: Mapping[str, str]) -> VaultPlace:
+    """The place that ``environment`` of one tells a process about."""
+    folder, url = Path(environ["CONNECTOR_PROXY_DATA_DIR"]), environ.get("CONNECTOR_PROXY_DATABASE_URL")
+    return SqlitePlace(folder) if url is None else PostgresPlace(Address(Secret(url)), folder)
+
+
+@dataclass(frozen=True)
+class Address:
+    """A database of which only the address is known."""
+
+    url: Secret
+
+    def run(self, statements: str) -> str:
+        raise NotImplementedError("only the process that has the server")
+
+    def dumped(self) -> Database:
+        raise NotImplementedError("only the process that has the server")
