@@ -292,6 +292,8 @@ class Refresher:
             return removed(connection)
         if isinstance(result, Lost):
             return lost(held.connection, result.reason, result.cause)
+        if held.connection.state == "frozen":
+            return lost(held.connection, "frozen", None)
         detail, retry_at = "the vault cannot be read for now", None
         if isinstance(result, Later):
             detail, retry_at = result.detail, result.retry_at

@@ -82,6 +82,7 @@ class Settlement:
             rows = await change.transaction.fetch(_FIND, before.connection_id)
             change.detail.update(attempt=claimed.attempt_id, generation=before.generation + 1)
             if not rows or rows[0]["generation"] != before.generation:
+                await change.transaction.execute(_FORGET, 0, None, None, before.connection_id, claimed.fence)
                 outcome = self._moved(rows[0] if rows else None, claimed, grant)
                 change.detail.update(outcome="discarded" if isinstance(outcome, Discarded) else "repeated")
                 return outcome
@@ -156,6 +157,7 @@ class Settlement:
             rows = await change.transaction.fetch(_FIND, before.connection_id)
             change.detail.update(attempt=claimed.attempt_id, cause=cause, generation=before.generation)
             if not rows or (rows[0]["generation"], rows[0]["fence"]) != (before.generation, claimed.fence):
+                await change.transaction.execute(_FORGET, 0, None, None, before.connection_id, claimed.fence)
                 change.detail.update(outcome="overtaken")
                 return False
             row, now = rows[0], to_ms(change.now)
