@@ -1,7 +1,7 @@
 """``connect`` and ``connections``: the accounts whose tokens the proxy keeps."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +20,8 @@ from proxy.cli.session import (
     with_vault,
 )
 from proxy.connecting import missing_scopes
+from proxy.connectors import expiring
+from proxy.connectors.causes import cause_of, remedy_of
 from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registrations
@@ -66,6 +68,19 @@ def listing(
         ],
         empty="nothing is connected yet: 'connector-proxy connect SERVICE'",
     )
+    for one in found:
+        for told in _to_do(one, time.time()):
+            output.note(told)
+
+
+def _to_do(one: Connection, now: float) -> Iterator[str]:
+    """What a person has to know or do about a connection, one sentence each."""
+    about = f"{one.service}@{one.name}"
+    if one.cause is not None:
+        yield f"{about} {cause_of(one.cause).sentence}: {remedy_of(one.cause, one.service, one.name)}"
+    left = expiring.days_left(one.refresh_expires_at, now)
+    if left is not None:
+        yield f"{about}: its refresh token ends in {left} days: {remedy_of(None, one.service, one.name)}"
 
 
 async def _connections(vault: Vault, _: Catalog) -> tuple[Connection, ...]:
@@ -126,6 +141,7 @@ def show(
     one = with_vault(settings_of(config, data_dir), work)
     known: dict[str, Any] = {
         **as_document(one),
+        "remedy": None if one.cause is None else remedy_of(one.cause, one.service, one.name),
         "scheme": one.scheme,
         "metadata": dict(one.metadata),
         "registration": one.registration,
