@@ -231,35 +231,41 @@ def is_mounted(folder: Path) -> bool:
 
 
 def declared_registrations(settings: Settings, catalog: Catalog) -> Mapping[str, Registration]:
-    """The apps of ``[registrations.ID]``, by id.
+    """The apps of ``[registrations.ID]``, by id; without those whose services are switched off.
 
     Raises:
         ConfigurationError: a secret that is not where it should be, an id whose family nobody knows.
     """
     families = {one.oauth.family for one in catalog.services.values() if one.oauth is not None}
+    is_narrowed = bool(settings.services.enabled)
     faults: list[Fault] = []
     made: dict[str, Registration] = {}
     for name, given in settings.registrations.items():
         place = f"registrations.{name}"
-        service = catalog.get(name)
-        of_service = service.oauth.family if service is not None and service.oauth is not None else None
-        family = given.family or (name if name in families else of_service)
-        if family is None:
-            faults.append(Fault(f"{place}.family", f"is missing: {name} is neither a family nor a service"))
-        elif family not in families:
-            faults.append(
-                Fault(f"{place}.family", f"no service in force is of it{nearest(family, families)}")
-            )
-        else:
-            try:
-                secret = given.client_secret
-                read = None if secret is None else secret.read(environment(), place=f"{place}.client_secret")
-                made[name] = Registration(name, family, given.client_id or "", read)
-            except ConfigurationError as error:
-                faults.extend(error.faults)
+        family = given.family or _family_of(name, catalog)
+        if family not in families:
+            what = f"{name} is neither a family nor a service" if family is None else "no service is of it"
+            if not is_narrowed:
+                faults.append(Fault(f"{place}.family", f"{what}{nearest(family or name, families)}"))
+            continue
+        try:
+            secret = given.client_secret
+            read = None if secret is None else secret.read(environment(), place=f"{place}.client_secret")
+            made[name] = Registration(name, family, given.client_id or "", read)
+        except ConfigurationError as error:
+            faults.extend(error.faults)
     if faults:
         raise ConfigurationError(*faults)
     return made
+
+
+def _family_of(name: str, catalog: Catalog) -> str | None:
+    """The family that an id names: itself, or that of the service of this name."""
+    service = catalog.get(name)
+    if service is not None and service.oauth is not None:
+        return service.oauth.family
+    known = {one.oauth.family for one in catalog.services.values() if one.oauth is not None}
+    return name if name in known else None
 
 
 def token_endpoint(dialer: Dialer) -> TokenEndpoint:

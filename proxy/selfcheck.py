@@ -34,7 +34,7 @@ class Report:
 
 
 def check_all(load: Callable[[], Settings]) -> Report:
-    """Environment, settings, services, keys, sources, certificates and the vault's key."""
+    """Environment, settings, services, keys, registrations, sources, certificates and the vault's key."""
     report = Report()
     report.attempt("Python", lifecycle.require_environment)
     settings = report.attempt("settings", load)
@@ -49,6 +49,7 @@ def check_all(load: Callable[[], Settings]) -> Report:
     report.warnings.extend(catalog.warnings)
     report.facts["services"] = str(len(catalog.services))
     report.attempt("settings", lambda: assembly.check_names(settings, catalog))
+    report.attempt("registrations", lambda: assembly.declared_registrations(settings, catalog))
     _check_sources(report, settings, catalog)
     _check_vault(report, settings, catalog)
     return report

@@ -251,7 +251,7 @@ async def test_a_gigabyte_is_not_read(*, declared: bool) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_a_bomb_does_not_unfold(coding: str) -> None:
     """A small packed answer with a huge inside is refused without being unpacked whole."""
-    huge = json.dumps({"access_token": "a" * (300 * 2**20 // 8)}).encode()
+    huge = json.dumps({"access_token": "a" * (16 * 2**20)}).encode()
     packed = gzip.compress(huge, 1) if coding == "gzip" else zlib.compress(huge, 1)
     assert len(packed) < MAX_BODY
     fault = await fault_of(scripted.body(200, packed, JSON, (b"Content-Encoding", coding.encode())))

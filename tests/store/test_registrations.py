@@ -150,6 +150,19 @@ def test_declared_registrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     }
 
 
+def test_registrations_of_services_that_are_off(tmp_path: Path) -> None:
+    """Switching services off is no fault of the registrations that they had."""
+    text = """
+        [services]
+        enabled = ["gmail"]
+        [registrations.google]
+        client_id = "id-1"
+        [registrations.slack]
+        client_id = "id-2"
+        """
+    assert list(declared(tmp_path, text)) == ["google"]
+
+
 def test_every_fault_of_declared_registrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults are told at once, with place and remedy, and no secret in them."""
     monkeypatch.setenv("APP_SECRET", f"{CANARY}\n\x01")
@@ -172,8 +185,8 @@ def test_every_fault_of_declared_registrations(tmp_path: Path, monkeypatch: pyte
         )
     told = [str(fault) for fault in caught.value.faults]
     assert told == [
-        "registrations.work.family: is missing: work is neither a family nor a service",
-        'registrations.play.family: no service in force is of it, did you mean "google"?',
+        "registrations.work.family: work is neither a family nor a service",
+        'registrations.play.family: no service is of it, did you mean "google"?',
         told[2],
         "registrations.gmail.client_secret: must be printable ASCII and not empty",
     ]
