@@ -14,6 +14,7 @@ import aiohttp
 from proxy import assembly, lifecycle, log
 from proxy.app import opened
 from proxy.connectors.model import Tokens
+from proxy.connectors.passwords import hashed, new_password
 from proxy.firstrun import base_url
 from proxy.instance import write_private
 from proxy.operations import KeyRequest, create_key
@@ -61,6 +62,7 @@ class Ready:
 
     base: str
     control: str
+    password: str
     config: Path
     call: Call
 
@@ -81,6 +83,7 @@ class Demo:
         self._on_ready = on_ready
         self._on_request = on_request
         self._token = f"sandbox-token-{secrets.token_hex(8)}"
+        self._password = new_password()
         self._first: Seen | None = None
         self._is_ready = False
         self._call: asyncio.Task[None] | None = None
@@ -118,9 +121,17 @@ class Demo:
             try:
                 call = await self._try(f"{base_url(app.sockets)}{PATH}", key)
                 good.append(call.ok)
-                control = f"http://{app.sockets.addresses()['control'][0]}"
+                control = settings.control.origin(app.sockets.addresses()["control"])
                 self._is_ready = True
-                self._on_ready(Ready(base_url(app.sockets), control, folder / config.name, call))
+                self._on_ready(
+                    Ready(
+                        base_url(app.sockets),
+                        control,
+                        self._password.reveal(),
+                        folder / config.name,
+                        call,
+                    )
+                )
             finally:
                 if self._once or not good:
                     server.stop()
@@ -145,6 +156,7 @@ class Demo:
             await vault.save_connection(
                 SERVICE, "default", Tokens(Secret(self._token)), config=CONFIG, actor="demo"
             )
+            await vault.set_password(hashed(self._password), actor="demo")
             _, key = await create_key(
                 vault, catalog, KeyRequest("demo", [SERVICE]), now=time.time(), actor="demo"
             )

@@ -1,35 +1,83 @@
-"""The first start of a vault: one key that may do anything, shown once to whoever started us."""
+"""The first start of a vault: a key that may do anything and the operator's password, shown once."""
 
+import asyncio
 import shlex
 import sys
 import time
 from pathlib import Path
 
 from proxy import keys, log
+from proxy.connectors.passwords import hashed, new_password
+from proxy.connectors.vault import Vault
 from proxy.core import Core
+from proxy.errors import ConfigurationError
 from proxy.instance import FIRST_RUN_NAME, write_private
 from proxy.keys import KeyRecord
 from proxy.listeners import Sockets
+from proxy.secret import Secret
 
 NAME = "first"
 
 
-async def make_first_key(core: Core, folder: Path | None, *, base: str, folder_given: bool) -> None:
-    """Make a key where there is none at all, neither stored (revoked ones count) nor declared.
+async def make_first_key(
+    core: Core, folder: Path | None, *, base: str, control: str, folder_given: bool
+) -> None:
+    """Make a key where there is none at all (revoked and declared ones count), and the operator's password.
 
-    On a terminal it is shown there; otherwise it goes into ``first-run`` in the data folder (mode 0600), and
-    only the path is logged. The commands in it name the folder where ``folder_given`` says that they have to;
-    ``base`` is where callers reach the data plane.
+    On a terminal they are shown there; otherwise they go into ``first-run`` in the data folder (mode 0600),
+    and only the path is logged. The commands in it name the folder where ``folder_given`` says that they have
+    to; ``base`` is where callers reach the data plane, ``control`` where browsers reach the control plane.
 
     Raises:
-        StateError: the file cannot be written; no key was made then.
+        StateError: the file cannot be written; nothing was made then.
     """
     vault = core.vault
-    if vault is None or folder is None or core.keys or await vault.audit(limit=1):
+    if vault is None or folder is None:
         return
-    key_id, key = keys.generate()
     where = f" --data-dir {shlex.quote(str(folder))}" if folder_given else ""
-    text = (
+    password = None if await vault.password() is not None else new_password()
+    stored = None if password is None else await asyncio.to_thread(hashed, password)
+    key_id, key = keys.generate()
+    needs_key = not core.keys and not await vault.audit(limit=1)
+    parts = [_about_key(key, base, where)] if needs_key else []
+    if password is not None:
+        parts.append(_about_password(password, control, where))
+    if not parts:
+        return
+    on_terminal = sys.stdout.isatty()
+    if not on_terminal:
+        write_private(folder / FIRST_RUN_NAME, "\n".join(parts))
+    told = len(parts)
+    if stored is not None and not await vault.add_password(stored, actor="first start"):
+        parts.pop()  # another instance on this database was first, and has told
+    if needs_key and not await _add_key(vault, key_id, key):
+        parts.pop(0)  # likewise
+    if not parts:
+        if not on_terminal:
+            (folder / FIRST_RUN_NAME).unlink(missing_ok=True)
+        return
+    if not on_terminal and len(parts) < told:
+        write_private(folder / FIRST_RUN_NAME, "\n".join(parts))
+    if on_terminal:
+        sys.stdout.write("\n" + "\n".join(parts) + "\n")
+        sys.stdout.flush()
+    else:
+        path = str(folder / FIRST_RUN_NAME)
+        log.event("first_run_written", path=path, key_id=key_id if needs_key else None)
+
+
+async def _add_key(vault: Vault, key_id: str, key: Secret) -> bool:
+    """False when another instance on the same database has made one of that name meanwhile."""
+    record = KeyRecord(key_id, NAME, keys.digest(key.reveal().encode()), ("*",), created_at=time.time())
+    try:
+        await vault.add_key(record, actor="first start")
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _about_key(key: Secret, base: str, where: str) -> str:
+    return (
         "A first proxy key, which may call every service:\n\n"
         f"    {key.reveal()}\n\n"
         "Connect an account and call it:\n\n"
@@ -39,16 +87,16 @@ async def make_first_key(core: Core, folder: Path | None, *, base: str, folder_g
         f"    connector-proxy keys create laptop --allow github:GET{where}\n"
         f"    connector-proxy keys revoke {NAME}{where}\n"
     )
-    record = KeyRecord(key_id, NAME, keys.digest(key.reveal().encode()), ("*",), created_at=time.time())
-    if sys.stdout.isatty():
-        await vault.add_key(record, actor="first start")
-        sys.stdout.write("\n" + text + "\n")
-        sys.stdout.flush()
-    else:
-        path = folder / FIRST_RUN_NAME
-        write_private(path, text)
-        await vault.add_key(record, actor="first start")
-        log.event("first_key_written", path=str(path), key_id=key_id)
+
+
+def _about_password(password: Secret, control: str, where: str) -> str:
+    return (
+        "The operator's password, to connect accounts in a browser:\n\n"
+        f"    {password.reveal()}\n\n"
+        f"    {control}/connect\n\n"
+        "Another one, should it get lost:\n\n"
+        f"    connector-proxy password{where}\n"
+    )
 
 
 def base_url(sockets: Sockets) -> str:

@@ -121,14 +121,17 @@ class Server:
             )
             stack.push_async_callback(self._end_reload)
             base = firstrun.base_url(running.sockets)
-            await firstrun.make_first_key(running.core, folder, base=base, folder_given=self._folder_given)
+            bound = running.sockets.addresses()
+            public_url = self._settings.control.origin(bound["control"])
+            await firstrun.make_first_key(
+                running.core, folder, base=base, control=public_url, folder_given=self._folder_given
+            )
             self._running = running
             await running.start()
-            bound = running.sockets.addresses()
             if folder is not None:
                 stack.callback(withdraw, folder)
                 self._announced = folder
-                announce(folder, {**bound, "public_url": self._settings.control.origin(bound["control"])})
+                announce(folder, {**bound, "public_url": public_url})
             self._tell_ready(running, folder)
             settle_interpreter()
             self._on_ready(running)

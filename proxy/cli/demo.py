@@ -50,6 +50,7 @@ def _as_json(state: Ready) -> dict[str, object]:
         "key": call.key,
         "data": state.base,
         "control": state.control,
+        "password": state.password,
         "config": str(state.config),
     }
 
@@ -88,6 +89,7 @@ def _tell_more(state: Ready, call: Call) -> None:
     )
     output.line("Connect an account by its consent, in a browser (the sandbox has a provider of its own):\n")
     output.line(f"   connector-proxy connect {SERVICE} --config {state.config}\n")
+    output.line(f"   or from {state.control}/connect (password {state.password})\n")
     output.line(f"   curl {state.control}/metrics")
     output.line(f"   connector-proxy keys list --config {state.config}\n")
     output.line("Everything lies in a temporary folder. Ctrl-C ends the demo and removes it.")

@@ -79,10 +79,10 @@ def test_first_start_makes_a_private_folder_and_one_key(tmp_path: Path) -> None:
         first = (server.data / "first-run").read_text()
         key = next(word for word in first.split() if word.startswith("cpk_"))
         assert get(server.address, "/github/user", key)[0] == 424
-        assert server.event("first_key_written")["path"] == str(server.data / "first-run")
+        assert server.event("first_run_written")["path"] == str(server.data / "first-run")
         assert key not in server.log
     with Serve(tmp_path) as server:
-        assert "first_key_written" not in server.log
+        assert "first_run_written" not in server.log
         assert get(server.address, "/github/user", key)[0] == 424
 
 
