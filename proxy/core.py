@@ -92,6 +92,7 @@ class Core:
         told.pop("connection_id")
         is_well = event.outcome in {"refreshed", "saved_late"} and not event.flags
         log.event("refresh", level="info" if is_well else "warning", **told)
+        self.metrics.refreshed(event.service, event.outcome)
         self.on_refresh(event)
 
     def _denied(self, denied: Denied) -> None:
