@@ -128,7 +128,8 @@ class Connecting:
             before = None if held is None else held.connection
             _keep_what_works(before, verdict)
             told = _told_by_call(service, verdict)
-            account_id = (verdict.account_id if verdict is not None else None) or grant.account_id
+            # The answer's id first: answers to refreshes tell that one, and are compared with it (R128).
+            account_id = grant.account_id or (None if verdict is None else verdict.account_id)
             saved = await self._vault.save_connection(
                 service.type_id,
                 name,

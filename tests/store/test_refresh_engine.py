@@ -712,6 +712,17 @@ async def test_another_account_or_less_access_is_stored_and_flagged(
         assert sqlite.run("SELECT COUNT(*) FROM notices") == "2\n"
 
 
+async def test_a_name_alone_is_no_other_account(sqlite: VaultPlace) -> None:
+    """The verify call may name an account otherwise than the token answer: the id decides, and the name shown stays."""
+    async with scene(sqlite, answer={"account_id": "user.id", "account_name": "team.name"}) as on:
+        await on.connect(scopes=("read",), account="ann", metadata={"account_id": "1"})
+        on.provider.answer(good(scope="read", user={"id": "1"}, team={"name": "Acme"}))
+        on.clock.now += LIFE
+        assert await on.first.token() == "access-1"
+        assert on.first.events[0].flags == ()
+        assert on.first.vault.connections()[0].account == "ann"
+
+
 async def test_one_grant_in_two_connections_is_noticed(place: VaultPlace) -> None:
     """Two connections with the same single-use refresh token would end each other: flagged when one is refreshed (R129)."""
     async with scene(place) as on:

@@ -58,7 +58,7 @@ def renewed(
         **row,
         "state": "frozen" if is_frozen else "active",
         "cause": row["cause"] if is_frozen else None,
-        "account": grant.account or row["account"],
+        "account": grant.account if "account_changed" in flags else row["account"] or grant.account,
         "scopes": to_json(scopes),
         "config": config,
         "metadata": to_json(metadata),
@@ -99,14 +99,16 @@ def _config(row: Row, grant: Grant, service: Service | None) -> tuple[str | None
     return None if config is None else to_json(dict(config)), told, bool(grant.unfit)
 
 
+def _is_other(metadata: Mapping[str, str], grant: Grant) -> bool:
+    """True when the grant is another account's. Names do not tell: the one shown may be the verify call's."""
+    known = metadata.get(ACCOUNT_ID)
+    return known is not None and grant.account_id is not None and known != grant.account_id
+
+
 def _flags(
     row: Row, grant: Grant, metadata: Mapping[str, str], scopes: list[str], *, refused: bool, is_shared: bool
 ) -> tuple[Flag, ...]:
-    known = metadata.get(ACCOUNT_ID)
-    if known is not None and grant.account_id is not None:
-        is_other = known != grant.account_id
-    else:
-        is_other = bool(row["account"] and grant.account) and row["account"] != grant.account
+    is_other = _is_other(metadata, grant)
     found: tuple[tuple[Flag, bool], ...] = (
         ("account_changed", is_other),
         ("scopes_reduced", not set(json.loads(row["scopes"])) <= set(scopes)),
