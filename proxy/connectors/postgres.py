@@ -30,6 +30,7 @@ OLDEST_SERVER = 14
 _READERS = 3
 _CONNECT_S = 5.0
 _ANSWER_S = 8.0  # longer than any limit that the server itself keeps
+_CLOSE_S = 2.0
 _IDLE_S = 120.0
 _WRITER_LOCK = 0x636F6E6E70726F78  # "connprox": advisory locks count for one database
 
@@ -253,10 +254,10 @@ class PostgresStore:
         return True
 
     async def close(self) -> None:
-        """Ends when transactions under way have, within the time that their statements may take."""
+        """Ends when transactions under way have; those that take long are cut, as is a server that hangs."""
         await self._listener.close()
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_CLOSE_S):
                 await self._pool.close()
         except (*FAILURES, TimeoutError):
             self._pool.terminate()

@@ -53,6 +53,13 @@ class Inside:
         monkeypatch.delenv("XDG_DATA_HOME", raising=False)
         monkeypatch.chdir(folder)
 
+    def set(self, variables: Mapping[str, str]) -> None:
+        """Our settings in the environment are these from now on, and where the data folder is."""
+        for name in [name for name in os.environ if name.startswith("CONNECTOR_PROXY_")]:
+            self._monkeypatch.delenv(name)
+        for name, value in {"CONNECTOR_PROXY_DATA_DIR": str(self.data), **variables}.items():
+            self._monkeypatch.setenv(name, value)
+
     def __call__(self, *args: str, stdin: bytes = b"") -> Done:
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         self._capsys.readouterr()

@@ -59,8 +59,15 @@ class Serve(Process):
         self.spawn(self._command, self._environment)
         return self
 
+    def attach(self) -> Self:
+        """Wait for ``server.json`` of one that was launched; for ``with``."""
+        ready = self.data / "server.json"
+        self.told = json.loads(until(lambda: ready.exists() and ready.read_text(), 20.0, self))
+        self.address = bound(self.told["data"])
+        return self
+
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self.told else self.start()
 
     def event(self, name: str, *, limit: float = 10.0) -> dict[str, Any]:
         """The first event of that name in its log, once it is there."""
