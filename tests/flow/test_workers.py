@@ -1,0 +1,329 @@
+"""``serve --workers 2``: one server of several processes, of which any may die (R58, R70, R89, R155, R160)."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.commands import Inside, command
+from support.crew import Crew, Service, alive, answer, calling, gone
+from support.serving import declared_key, get, until
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """The service behind all servers here."""
+    one = Service()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def _crew(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    with Crew(tmp_path_factory.mktemp("crew"), service, extra='[listeners]\nside = "127.0.0.1:0"\n') as crew:
+        crew.ready()
+        crew.workers()[0].kill()  # what a first replacement opens for good is open now
+        crew.ready()
+        yield crew
+
+
+@pytest.fixture
+def crew(_crew: Crew, service: Service) -> Iterator[Crew]:
+    """A server with two workers, both ready before and after; no descriptor, process or cut line is left."""
+    supervisor = psutil.Process(_crew.pid)
+    held = supervisor.num_fds()
+    service.gate.clear()
+    yield _crew
+    service.gate.set()
+    _crew.ready()
+    until(lambda: supervisor.num_fds() <= held, 5, _crew)
+    assert len(supervisor.children()) == 2
+    _crew.whole_log()
+
+
+def test_all_workers_answer_on_every_socket(crew: Crew) -> None:
+    """Callers see one server: one address, one readiness, and whichever process is free answers."""
+    before = crew.by_worker()
+    for _ in range(30):
+        assert answer(crew.connected()) == 200
+        if len(crew.by_worker() - before) == 2:
+            break
+    opened = [crew.connected() for _ in range(20)]
+    assert [answer(one) for one in opened] == [200] * 20
+    own = crew.told["listeners"][0].removeprefix("side=").rpartition(":")
+    assert get((own[0], int(own[2])), "/x", crew.key)[0] == 200
+    until(lambda: set(crew.by_worker() - before) == {1, 2}, 5, crew)
+    assert crew.readiness() == (200, {"data_plane": "ok", "vault": "ok"})
+
+
+def test_nothing_secret_is_handed_over_where_others_can_read_it(crew: Crew) -> None:
+    """A worker's command line is a file and a number, its environment the one that the server was given."""
+    for worker in crew.workers():
+        words = worker.cmdline()
+        assert words[-2].endswith("__worker__.py")
+        assert words[-1].isdigit()
+        assert worker.environ() == psutil.Process(crew.pid).environ()
+
+
+def test_workers_hold_no_descriptor_that_a_helper_command_would_inherit(crew: Crew) -> None:
+    """What was handed down is closed on exec (0o2000000), so that no child keeps a socket of ours open."""
+    for worker in crew.workers():
+        folder = Path(f"/proc/{worker.pid}")
+        for entry in (folder / "fd").iterdir():
+            if int(entry.name) > 2 and "socket:" in str(entry.readlink()):
+                flags = next(
+                    line.split()[1]
+                    for line in (folder / "fdinfo" / entry.name).read_text().splitlines()
+                    if line.startswith("flags:")
+                )
+                assert int(flags, 8) & 0o2000000, entry.name
+
+
+def test_a_killed_worker_takes_only_its_own_connections_with_it(crew: Crew, service: Service) -> None:
+    """After kill -9 what waits to be accepted and what others hold is answered; a new worker comes (R58)."""
+    slow = crew.connected("/side/slow")
+    keeper = crew.holder(slow.getsockname()[1])
+    victim = next(one for one in crew.workers() if one.pid != keeper.pid)
+    for one in (keeper, victim):
+        one.send_signal(signal.SIGSTOP)
+    queued = [crew.connected() for _ in range(25)]
+    victim.kill()
+    keeper.send_signal(signal.SIGCONT)
+    assert [answer(one) for one in queued] == [200] * 25
+    service.gate.set()
+    assert answer(slow) == 200
+    crew.ready()
+    assert victim.pid not in [one.pid for one in crew.workers()]
+    ended = [one for one in crew.events() if one["event"] == "worker_ended" and one["pid"] == victim.pid]
+    assert [one["how"] for one in ended] == ["signal SIGKILL"]
+
+
+def test_under_load_a_killed_worker_refuses_nobody(crew: Crew) -> None:
+    """Connections are never refused; the only requests lost are those that the dead process had accepted."""
+    victim = crew.workers()[0]
+    lost: list[int] = []
+    done = threading.Semaphore(0)
+
+    def once() -> None:
+        one = crew.connected()  # a refused connection raises here
+        port = one.getsockname()[1]
+        if answer(one) != 200:
+            lost.append(port)
+        done.release()
+
+    with calling(once):
+        for _ in range(40):
+            done.acquire(timeout=10)
+        victim.send_signal(signal.SIGSTOP)
+        for _ in range(20):
+            done.acquire(timeout=10)
+        held = {one.raddr.port for one in victim.net_connections("tcp") if one.raddr}
+        victim.kill()
+        for _ in range(40):
+            done.acquire(timeout=10)
+    assert set(lost) <= held
+    crew.ready()
+
+
+def test_metrics_are_summed_and_outlive_the_worker_that_counted(crew: Crew) -> None:
+    """Each request counts once, whoever answered it, also after that process was killed; nothing goes down."""
+    assert answer(crew.connected()) == 200
+    time.sleep(1.2)  # whatever was counted has been reported
+    before = crew.metrics()
+    count = before["requests_total"]
+    for _ in range(20):
+        assert answer(crew.connected()) == 200
+    until(lambda: crew.metrics()["requests_total"] == count + 20, 5, crew)
+    crew.workers()[0].kill()
+    until(lambda: crew.metrics()["worker_deaths_total"] > before["worker_deaths_total"], 5, crew)
+    assert crew.metrics()["requests_total"] == count + 20
+    crew.ready()
+    for _ in range(10):
+        assert answer(crew.connected()) == 200
+    until(lambda: crew.metrics()["requests_total"] == count + 30, 5, crew)
+    after = crew.metrics()
+    assert {
+        name: (before[name], after[name])
+        for name in before
+        if name.endswith(("_total", "_count", "_bucket", "_sum")) and after[name] < before[name]
+    } == {}
+    assert after["workers_ready"] == 2
+    assert after["keys"] == before["keys"]
+
+
+def test_a_revoked_key_counts_nowhere_once_the_command_has_ended(
+    crew: Crew, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R89: the command waits for every worker; that one cannot take it in is told, and nobody is let in."""
+    operator = Inside(crew.folder, capsys, monkeypatch)
+    key = operator("keys", "create", "short", "--allow", "side").out.strip()
+    assert {answer(crew.connected(key=key)) for _ in range(20)} == {200}
+    began = time.monotonic()
+    assert "has not taken this in" not in operator("keys", "revoke", "short").err
+    took = time.monotonic() - began
+    assert {answer(crew.connected(key=key)) for _ in range(20)} == {401}
+    assert took < 2, "the command gives up after 1 s"
+    stopped = crew.workers()[0]
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        late = operator("keys", "create", "late", "--allow", "side")
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+    assert "has not taken this in" in late.err
+    assert operator("keys", "revoke", "late").code == 0
+    assert {answer(crew.connected(key=late.out.strip())) for _ in range(10)} == {401}
+
+
+def test_a_worker_that_keeps_dying_is_told_and_does_not_hurt_the_other(crew: Crew) -> None:
+    """Ends in a row wait longer and longer and are called a loop; the other worker answers all the while."""
+    known = {one.pid for one in crew.workers()}
+    victim = crew.workers()[0]
+    begin = len(crew.events())
+    with calling(lambda: _must_be(crew, 200), threads=1):
+        victim.kill()
+        for _ in range(3):
+            fresh = until(lambda: [one for one in crew.workers() if one.pid not in known], 10, crew)[0]
+            known.add(fresh.pid)
+            fresh.kill()
+        until(lambda: "worker_crash_loop" in [one["event"] for one in crew.events()[begin:]], 10, crew)
+        status, checks = crew.readiness()
+        assert (status, checks["data_plane"]) == (503, "1 of 2 workers ready")
+    delays = [one["again_in_s"] for one in crew.events()[begin:] if one["event"] == "worker_ended"]
+    assert delays[1:3] == [0.5, 1.0]
+    crew.ready()
+
+
+def _must_be(crew: Crew, status: int) -> None:
+    one = crew.connected()
+    port = one.getsockname()[1]
+    assert answer(one) == status, port
+
+
+def test_sigterm_to_one_worker_replaces_it_without_an_error(crew: Crew, service: Service) -> None:
+    """An operator may recycle a process: it finishes what it has, the other goes on, a new one comes."""
+    slow = crew.connected("/side/slow")
+    leaving = crew.holder(slow.getsockname()[1])
+    leaving.send_signal(signal.SIGTERM)
+    assert [answer(crew.connected()) for _ in range(5)] == [200] * 5
+    assert alive(leaving)
+    service.gate.set()
+    assert answer(slow) == 200
+    assert gone([leaving])
+    crew.ready()
+
+
+# --- servers of their own -------------------------------------------------------------------------------
+
+
+def test_reload_is_all_or_nothing_across_processes(service: Service, tmp_path: Path) -> None:
+    """SIGHUP: settings that one process cannot use change none of them; good ones count in all (R160)."""
+    key, hashed = declared_key()
+    other, other_hashed = declared_key()
+    fickle = tmp_path / "fickle.sh"
+    fickle.write_text(f"echo x >> {tmp_path}/runs\n[ $(wc -l < {tmp_path}/runs) -lt 3 ] && echo {other}\n")
+    declared = f'[keys.one]\nhash = "{hashed}"\nallow = ["side"]\n'
+    with Crew(tmp_path / "crew", service, extra=declared) as crew:
+        crew.settings.write_text(
+            crew.text + f'[keys.two]\nhash = {{ command = ["sh", "{fickle}"] }}\nallow = ["side"]\n'
+        )
+        crew.signal(signal.SIGHUP)
+        assert "worker" in crew.event("reload_refused")["reason"]
+        assert {answer(crew.connected(key=other)) for _ in range(12)} == {401}
+        crew.settings.write_text(
+            crew.text.replace(hashed, other_hashed).replace("drain_s = 10", "drain_s = 9")
+        )
+        crew.signal(signal.SIGHUP)
+        assert crew.event("reloaded")["after_restart"] == ["data"]
+        assert {answer(crew.connected(key=other)) for _ in range(12)} == {200}
+        assert {answer(crew.connected(key=key)) for _ in range(12)} == {401}
+        crew.workers()[0].kill()
+        crew.ready()
+        assert {answer(crew.connected(key=other)) for _ in range(12)} == {200}
+
+
+def test_drain_ends_every_process_and_cuts_nobody(service: Service, tmp_path: Path) -> None:
+    """SIGTERM: in-flight requests of all workers end well, new ones are refused, status 0, nothing left (R70)."""
+    service.gate.clear()
+    with Crew(tmp_path, service) as crew:
+        slow: list[socket.socket] = []
+        held: set[int] = set()
+        while len(held) < 2:
+            slow.append(crew.connected("/side/slow"))
+            held.add(crew.holder(slow[-1].getsockname()[1]).pid)
+        processes = crew.workers()
+        crew.signal(signal.SIGTERM)
+        until(lambda: _refused(crew), 5, crew)
+        assert crew.running
+        service.gate.set()
+        assert [answer(one) for one in slow] == [200] * len(slow)
+        assert crew.wait() == 0
+        assert gone(processes, 1)
+        assert not (crew.data / "server.json").exists()
+        assert crew.event("stopped")["clean"] is True
+        crew.whole_log()
+    used = command("keys", "list", "--json", "--data-dir", str(crew.data), folder=crew.folder).document
+    assert all(one["last_used_at"] for one in used)
+
+
+def _refused(crew: Crew) -> bool:
+    try:
+        socket.create_connection(crew.address, 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_workers_outlive_their_supervisor_only_to_finish(service: Service, tmp_path: Path) -> None:
+    """SIGKILL of the supervisor: workers end what they have begun, and then themselves; the port is free."""
+    service.gate.clear()
+    with Crew(tmp_path, service) as crew:
+        slow = crew.connected("/side/slow")
+        until(lambda: service.waiting, 5, crew)
+        processes = crew.workers()
+        os.kill(crew.pid, signal.SIGKILL)
+        assert crew.wait() == -signal.SIGKILL
+        until(lambda: _refused(crew), 5, crew)
+        service.gate.set()
+        assert answer(slow) == 200
+        assert gone(processes)
+        with contextlib.closing(socket.socket()) as again:
+            again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            again.bind(crew.address)
+
+
+def test_a_second_signal_ends_every_process_at_once(service: Service, tmp_path: Path) -> None:
+    """R70: forced means forced, for workers too."""
+    service.gate.clear()
+    with Crew(tmp_path, service) as crew:
+        slow = crew.connected("/side/slow")
+        until(lambda: service.waiting, 5, crew)
+        processes = crew.workers()
+        crew.signal(signal.SIGTERM)
+        crew.event("stopping")
+        time.sleep(0.4)  # what comes sooner counts as the same signal
+        crew.signal(signal.SIGTERM)
+        assert crew.wait(5) == 1
+        assert gone(processes, 5)
+        service.gate.set()
+        assert answer(slow) == 0
+
+
+def test_workers_that_cannot_start_end_the_server_with_the_reason(service: Service, tmp_path: Path) -> None:
+    """Status 3 and a sentence, as for anything that keeps a server from starting; nothing stays behind."""
+    tmp_path.joinpath("key.sh").write_text(
+        f"echo x >> {tmp_path}/runs; [ $(wc -l < {tmp_path}/runs) = 1 ] && echo {'A' * 43} || exit 9\n"
+    )
+    crew = Crew(
+        tmp_path / "crew",
+        service,
+        extra=f'[storage]\nmaster_key = {{ command = ["sh", "{tmp_path}/key.sh"] }}\n',
+    ).launch()
+    assert crew.wait() == 3
+    assert "cannot start: " in crew.log
+    assert "master key command" in crew.log
