@@ -9,7 +9,7 @@ from field import Field, lap, saving
 from support.instances import DiedError
 from support.toxic import BlackHole, Slicer
 
-LIMIT_S = 20.0
+LIMIT_S = 10.0
 Place = Callable[[Field], Awaitable[None]]
 
 
@@ -121,7 +121,7 @@ async def carried_out_not_answered(field: Field) -> None:
 async def half_an_answer(field: Field) -> None:
     """Some bytes of the answer have arrived."""
     field.relay.set(down=Slicer(40, pause=0.01))
-    some = field.relay.passed["down"] + field.chance.randint(1, 500)
+    some = field.relay.passed["down"] + field.chance.randint(1, 250)  # an answer has more
     async with asyncio.timeout(LIMIT_S):
         await field.relay.passing("down", some)
     await field.kill()
@@ -132,7 +132,7 @@ async def answered_not_saved(field: Field) -> None:
     before = await requests(field)
     field.provider.adjust(before_s=0.1)
     await _arrived(field)
-    async with field.ground.holdingwrites():
+    async with field.ground.holding_writes():
         await _carried_out(field, before)
         await asyncio.sleep(field.chance.uniform(0.02, 0.08))
         await field.kill()

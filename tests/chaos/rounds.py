@@ -20,7 +20,7 @@ class Plan:
 
     random: int = 500
     aimed: int = 100
-    servers: int = 40
+    servers: int = 32
     workers: int = 12
     outages: int = 60
     faults: int = 40
@@ -32,7 +32,7 @@ class Plan:
         return Plan(**{**sizes, "aimed": max(sizes["aimed"], len(PLACES))})
 
 
-ROUND_S = 180.0
+ROUND_S = 60.0
 SHORT = Plan(random=12, aimed=12, servers=0, workers=0, outages=0, faults=0, storms=0)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from support.grounds import Ground
 from support.instances import Instances
 from support.providers.toolkit import Toolkit
-from support.storm import Storm, storm
+from support.storm import storm
 
 
 async def test_a_storm_is_one_token_request_a_round(

@@ -62,12 +62,16 @@ class Instance:
 
     async def kill(self) -> None:
         """SIGKILL; returns when the process is gone."""
+        if self._handle < 0:
+            return  # its pid may be another's by now
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         await self._ended()
 
     async def close(self) -> None:
         """Let it end in order."""
+        if self._handle < 0:
+            return
         self._writer.write_eof()
         await self._ended()
 
