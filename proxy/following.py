@@ -15,6 +15,7 @@ POLL_S = 0.25  # a key revoked elsewhere counts after this, where the store does
 STALE_S = 300.0  # how long the keys of a vault that cannot be read stay in force
 LATE_S = 5.0  # unread for longer: not ready
 USE_WRITTEN_S = 10.0
+USE_LIMIT_S = 3.0  # a database that hangs does not hold up the end of the server
 _DAY_S = 86_400.0
 
 
@@ -100,8 +101,9 @@ class VaultFollower:
 
     async def write_uses(self) -> None:
         """Write what is known of last uses; a store that fails costs only these notes."""
-        with contextlib.suppress(StoreError):
-            await self._vault.touch_keys(self._take_uses())
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(USE_LIMIT_S):
+                await self._vault.touch_keys(self._take_uses())
 
     async def follow(self) -> None:
         """Look at each change that the store tells of, and every now and then, until cancelled."""
