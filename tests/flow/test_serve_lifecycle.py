@@ -110,7 +110,7 @@ def test_the_commands_of_the_first_run_work_as_printed(tmp_path: Path) -> None:
 
     with Serve(tmp_path, data_dir="a data folder") as server:
         text = (server.data / "first-run").read_text()
-        connect, create, revoke = (
+        connect, create, revoke, password = (
             line.strip() for line in text.splitlines() if line.startswith("    connector-proxy")
         )
         first = next(word for word in text.split() if word.startswith("cpk_"))
@@ -123,6 +123,7 @@ def test_the_commands_of_the_first_run_work_as_printed(tmp_path: Path) -> None:
         sh(f"{connect} && CONNECTOR_PROXY_DATA_DIR='{server.data}' {printed}")
         key = sh(create)
         sh(revoke)
+        assert sh(password) not in text  # a new one
         assert get(server.address, "/github/user", first)[0] == 401
         assert get(server.address, "/airtable/v0/meta/whoami", key)[0] == 403
     listed = json.loads(sh(f"connector-proxy connections list --json --data-dir '{server.data}'"))

@@ -148,8 +148,9 @@ def test_a_terminal_is_refused_politely(
 
 
 def test_usage_of_connect(cli: Inside) -> None:
-    """No source or two sources of a token are mistakes in usage; unknown services name the nearest one."""
-    assert cli("connect", "slack").code == 2
+    """Two sources of a token, or options of two ways at once, are mistakes in usage; names are corrected."""
+    assert cli("connect", "slack", "--scheme", "bot").code == 2
+    assert cli("connect", "slack", "--access-token-stdin", "--paste", stdin=b"x").code == 2
     assert cli("connect", "slack", "--access-token-stdin", "--tokens-stdin", stdin=b"x").code == 2
     assert cli("connect", "slack", "--access-token-stdin", "--scheme", "digest", stdin=b"x").code == 2
     done = cli("connect", "slak", "--access-token-stdin", stdin=b"x")

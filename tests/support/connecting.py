@@ -1,0 +1,185 @@
+"""The connect pages on a socket of their own, before a provider that asks for consent: everything but processes."""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from proxy import assembly
+from proxy.catalog.model import Catalog
+from proxy.connecting import Connecting
+from proxy.connectors.flow import Begun, Wish
+from proxy.connectors.flows import Flows
+from proxy.connectors.model import Connection, Credential
+from proxy.connectors.oauth.registration import Registration, Registrations
+from proxy.connectors.vault import Vault
+from proxy.control.browsers import Cookies
+from proxy.control.connect import ConnectPages
+from proxy.control.guarded import guarded_app
+from proxy.control.html import Pages
+from proxy.control.listener import ControlRunner
+from proxy.control.signin import Attempts, SignIn
+from proxy.forwarding.egress import Dialer
+from proxy.sandbox import CLIENT_ID, CONFIG, HOST, SERVICE, Sandbox, make_certificate, service_file
+from proxy.secret import Secret
+from proxy.settings import load_settings
+from proxy.verify import Verdict, verify_new
+from support.browser import Browser, Page
+
+APP_SECRET = "canaryAPPSECRET" + "q1w2e3r4t5"
+
+
+@dataclass(slots=True)
+class Scene:
+    """Pages, vault and provider of one test. ``ahead``: seconds by which our clock runs before the real one."""
+
+    sandbox: Sandbox
+    vault: Vault
+    catalog: Catalog
+    connecting: Connecting
+    registrations: Registrations
+    public_url: str
+    ahead: float = 0.0
+    seen: list[Any] = field(default_factory=list)
+
+    @property
+    def flows(self) -> Flows:
+        return self.connecting.flows
+
+    async def begin(self, name: str = "default", **wish: Any) -> Begun:
+        """A link, as a command line would make it."""
+        given = {"params": CONFIG, **wish}
+        return await self.flows.begin(Wish(given.pop("service", SERVICE), name, **given), actor="test")
+
+    def link(self, begun: Begun, service: str = SERVICE) -> str:
+        return f"{self.public_url}/connect/{service}?link={begun.link.reveal()}"
+
+    async def to_consent(self, browser: Browser, begun: Begun | None = None) -> Page:
+        """The provider's page in that browser."""
+        page = await browser.open(self.link(begun or await self.begin()))
+        page = await browser.submit(page)
+        assert str(page.url).startswith(self.sandbox.browser_origin), page
+        return page
+
+    async def allowed(self, browser: Browser, begun: Begun | None = None, **changed: Any) -> Page:
+        """The redirect of the provider's consent, not followed yet."""
+        page = await self.to_consent(browser, begun)
+        fields = {"decision": "allow", "scope": page.form.offered.get("scope", []), **changed}
+        return await browser.send(page, **fields)
+
+    async def connect(self, browser: Browser, begun: Begun | None = None, **changed: Any) -> Page:
+        """The whole way; the page where it ends."""
+        return await browser.follow(await self.allowed(browser, begun, **changed))
+
+    def connection(self, service: str = SERVICE, name: str = "default") -> Connection | None:
+        held = self.vault.snapshot.find(service, name)
+        return None if held is None else held.connection
+
+    def token(self, service: str = SERVICE, name: str = "default") -> str:
+        """The access token that is stored."""
+        held = self.vault.snapshot.find(service, name)
+        assert held is not None
+        assert held.tokens is not None
+        return held.tokens.access_token.reveal()
+
+
+def settings_file(folder: Path, sandbox: Sandbox, certificate: Path, *more: str) -> Path:
+    """A configuration with the sandbox's service and app, on free ports."""
+    services = folder / "services"
+    services.mkdir(exist_ok=True)
+    (services / f"{SERVICE}.toml").write_text(service_file(sandbox.browser_origin))
+    (folder / "app-secret").write_text(APP_SECRET)
+    path = folder / "proxy.toml"
+    path.write_text(
+        "\n".join(
+            (
+                "[data]",
+                'listen = ["127.0.0.1:0"]',
+                "[control]",
+                'listen = ["127.0.0.1:0"]',
+                "[storage]",
+                f"data_dir = {json.dumps(str(folder / 'data'))}",
+                "[services]",
+                f"directory = {json.dumps(str(services))}",
+                "[egress]",
+                f"ca_file = {json.dumps(str(certificate))}",
+                f'connect_to = {{ "{HOST}:443" = "127.0.0.1:{sandbox.port}" }}',
+                f"[registrations.{SERVICE}]",
+                f'client_id = "{CLIENT_ID}"',
+                f"client_secret = {{ file = {json.dumps(str(folder / 'app-secret'))} }}",
+                *more,
+                "",
+            )
+        )
+    )
+    return path
+
+
+@contextlib.asynccontextmanager
+async def provider(folder: Path) -> AsyncIterator[tuple[Sandbox, Path]]:
+    """A running sandbox and its certificate."""
+    certificate = make_certificate(folder)
+    sandbox = Sandbox(certificate, "no-such-token", lambda _: None, app_secret=APP_SECRET)
+    await sandbox.start()
+    try:
+        yield sandbox, certificate
+    finally:
+        await sandbox.stop()
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    folder: Path, *, return_to: tuple[str, ...] = (), password: str | None = None
+) -> AsyncIterator[Scene]:
+    """A scene with an empty vault; ``password``: the stored hash of an operator's password."""
+    async with provider(folder) as (sandbox, certificate):
+        settings = load_settings(settings_file(folder, sandbox, certificate), {})
+        catalog = assembly.catalog_of(settings)
+        made: Scene | None = None
+
+        def clock() -> float:
+            return time.time() + (made.ahead if made is not None else 0.0)
+
+        vault = await Vault.open(
+            settings.storage.data_dir, assembly.master_key_of(settings), catalog=catalog, clock=clock
+        )
+        dialer = Dialer(settings.egress.policy(()), time.monotonic)
+        registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
+        app = guarded_app(())
+        runner = ControlRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        listening = socket.create_server(("127.0.0.1", 0))
+        public_url = f"http://localhost:{listening.getsockname()[1]}"
+
+        async def check(service: Any, credential: Credential) -> Verdict:
+            return await verify_new(settings, dialer, service, credential)
+
+        flows = Flows(vault, lambda: catalog, registrations, public_url=public_url, clock=clock)
+        connecting = Connecting(flows, vault, assembly.token_endpoint(dialer), check)
+        made = Scene(sandbox, vault, catalog, connecting, registrations, public_url)
+        pages, cookies = Pages(), Cookies(secure=False)
+        sign_in = SignIn(vault, pages, cookies, clock=clock, attempts=Attempts(clock))
+        if password is not None:
+            await vault.set_password(password, actor="test")
+        pages.add(app)
+        sign_in.add(app)
+        ConnectPages(connecting, lambda: catalog, vault, pages, cookies, sign_in, return_to).add(app)
+        try:
+            await runner.setup()
+            await web.SockSite(runner, listening).start()
+            yield made
+        finally:
+            await runner.cleanup()
+            await dialer.aclose()
+            await vault.close()
+            listening.close()
+
+
+def registration(family: str, secret: str = "made-up") -> Registration:
+    """An app of that family, for services whose provider is never asked."""
+    return Registration(family, family, f"{family}-client", Secret(secret))
