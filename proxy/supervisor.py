@@ -23,6 +23,7 @@ from proxy.app import connect_url, ground
 from proxy.backoff import Backoff
 from proxy.catalog.model import Catalog
 from proxy.channel import InForce, Start, packed
+from proxy.connectors.refresh.refresher import GRACE_S
 from proxy.connectors.vault import Vault
 from proxy.control.health import Readiness
 from proxy.controlside import ControlSide
@@ -36,7 +37,7 @@ from proxy.supervised import Supervised, WorkerLostError
 SILENT_S = 30  # a worker that has told nothing for so long hangs
 START_S = 120  # the same before it has loaded: the master key may come from a command
 _FIRST_DEATHS = 3  # a worker that never came up is tried so often
-_LAST_WORK_S = 20.0  # after its drain time: refreshes under way, and the vault
+LAST_WORK_S = GRACE_S + 5.0  # after its drain time: refreshes under way, and what a worker lets go of
 _PREPARE_S = 120.0  # declared keys may come from commands
 _COMMIT_S = 10.0
 
@@ -289,7 +290,7 @@ class Supervisor:
         for one in (*self.sockets.data, *self.sockets.tls, *(one for _, one in self.sockets.own)):
             one.close()  # the last holder of a socket refuses what comes
         if self._keepers:
-            await asyncio.wait(self._keepers, timeout=seconds + _LAST_WORK_S)
+            await asyncio.wait(self._keepers, timeout=seconds + LAST_WORK_S)
         left = tuple(self._workers.values())
         self.kill()
         await asyncio.gather(*self._keepers, return_exceptions=True)
