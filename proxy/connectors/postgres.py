@@ -232,17 +232,19 @@ class PostgresStore:
         return await self._listener.wait(seen, poll_s)
 
     async def incarnation(self) -> str:
-        """Cluster and database, by the numbers that PostgreSQL gave them.
+        """Cluster, database and table, by the numbers that PostgreSQL gave them: ``postgresql:C:D:T``.
 
-        A dump restored elsewhere, or a database made from this one as its template, has other ones. A copy
-        of the whole cluster's files (a disk snapshot, pg_basebackup) has the same: no server can tell.
+        A dump restored, elsewhere or in place, has another table; a database made from this one as its
+        template is another database. A copy of the whole cluster's files (a disk snapshot, pg_basebackup) has
+        the same numbers: no server can tell. C is ``-`` where we may not ask for it.
         """
         async with self.snapshot() as transaction:
             found = (await transaction.fetch(_INCARNATION))[0]
-            if not found["may_ask"]:  # then the table's number, which a restored dump does not keep either
-                return f"postgresql:-:{found['database_oid']}:{found['table_oid']}"
-            cluster = await transaction.fetch("SELECT system_identifier FROM pg_control_system()")
-        return f"postgresql:{cluster[0]['system_identifier']}:{found['database_oid']}"
+            cluster = "-"
+            if found["may_ask"]:
+                told = await transaction.fetch("SELECT system_identifier FROM pg_control_system()")
+                cluster = str(told[0]["system_identifier"])
+        return f"postgresql:{cluster}:{found['database_oid']}:{found['table_oid']}"
 
     async def scrub(self) -> bool:
         """Nothing, and no promise: PostgreSQL does not overwrite what is erased.

@@ -381,16 +381,19 @@ async def test_a_vault_is_looked_for_without_making_one(postgres: Postgres) -> N
 
 
 async def test_incarnations_differ_for_every_copy(postgres: Postgres) -> None:
-    """A dump restored and a database made from another as its template are other ones; a restart is the same."""
+    """A dump restored, elsewhere or in place, and a database made from a template are other ones; a restart is not."""
     original = postgres.database()
-    postgres.sql("DROP ROLE IF EXISTS curious; CREATE ROLE curious LOGIN SUPERUSER")
     async with opened(original) as store:
         known = await store.incarnation()
     for copy in (original.dumped(), postgres.database(like=original)):
         async with opened(copy) as store:
             assert await store.incarnation() != known
+    original.run("VACUUM FULL")
     async with opened(original) as store:
         assert await store.incarnation() == known
+    original.run(original.dump())
+    async with opened(original) as store:
+        assert await store.incarnation() != known
 
 
 async def test_incarnations_where_the_cluster_may_not_be_asked(own: Postgres) -> None:

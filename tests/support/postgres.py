@@ -73,11 +73,14 @@ class Database:
         """What psql prints for statements: rows as lines, columns separated by ``|``."""
         return self.server.sql(statements, self.name, check=check)
 
+    def dump(self) -> str:
+        """What is in it now, as statements that put it in place of what is there; also while it is in use."""
+        return self.server.program("pg_dump", "--clean", "--if-exists", "-d", self.url.reveal())
+
     def dumped(self) -> "Database":
-        """Another database with what is in this one now, by pg_dump, also while it is in use."""
+        """Another database with what is in this one now."""
         copy = self.server.database(empty=True)
-        dump = self.server.program("pg_dump", "-d", self.url.reveal())
-        self.server.program("psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", copy.url.reveal(), given=dump)
+        copy.run(self.dump())
         return copy
 
 
