@@ -25,6 +25,7 @@ from proxy.connectors.causes import cause_of, remedy_of
 from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registrations
+from proxy.connectors.refresh import states
 from proxy.connectors.vault import Vault
 from proxy.disconnecting import Disconnecting, Revocation
 from proxy.errors import ConfigurationError, Fault
@@ -84,7 +85,7 @@ def _to_do(one: Connection, now: float) -> Iterator[str]:
 
 
 async def _connections(vault: Vault, _: Catalog) -> tuple[Connection, ...]:
-    return vault.connections()
+    return await states.shown(vault)
 
 
 def as_document(one: Connection) -> Mapping[str, object]:
@@ -135,10 +136,12 @@ def show(
 ) -> None:
     """Show one connection; its tokens are never shown."""
 
-    async def work(vault: Vault, _: Catalog) -> Connection:
-        return find(vault, address)
+    async def work(vault: Vault, _: Catalog) -> tuple[Connection, states.Attempts]:
+        named = find(vault, address)
+        same = (one for one in await states.shown(vault) if one.connection_id == named.connection_id)
+        return next(same, named), await states.attempts(vault, named.connection_id)
 
-    one = with_vault(settings_of(config, data_dir), work)
+    one, refreshes = with_vault(settings_of(config, data_dir), work)
     known: dict[str, Any] = {
         **as_document(one),
         "remedy": None if one.cause is None else remedy_of(one.cause, one.service, one.name),
@@ -150,6 +153,10 @@ def show(
         "issued_at": output.rfc3339(one.issued_at),
         "refresh_expires_at": output.rfc3339(one.refresh_expires_at),
         "generation": one.generation,
+        "refreshed_at": output.rfc3339(refreshes.refreshed_at),
+        "refresh_failures": refreshes.failures,
+        "refresh_error": refreshes.last_error,
+        "refresh_retry_at": output.rfc3339(refreshes.retry_at),
         "created_at": output.rfc3339(one.created_at),
         "updated_at": output.rfc3339(one.updated_at),
     }
