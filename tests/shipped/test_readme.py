@@ -123,24 +123,6 @@ def test_metrics_are_those_that_are_exposed() -> None:
         assert name.removeprefix("connector_proxy_").removesuffix("_total") in registered, name
 
 
-def test_settings_that_are_refused_are_said_to_be(tmp_path: Path) -> None:
-    """Each setting that the README calls refused is refused, and its neighbours are not."""
-    told = re.search(r"refuses to start with (.*?), because", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert told is not None
-    names = re.findall(r"`([a-z_.]+)`", told.group(1))
-    values = {
-        "egress.proxy": '[egress]\nproxy = "http://proxy.example:3128"',
-    }
-    assert set(names) == set(values)
-    for name, text in values.items():
-        (tmp_path / "proxy.toml").write_text(text, encoding="utf-8")
-        done = command("check", folder=tmp_path)
-        assert done.code == 3, name
-        assert f"{name}: this release does not follow" in done.err
-    (tmp_path / "proxy.toml").write_text('[data]\npublic_url = "https://proxy.example"', encoding="utf-8")
-    assert command("check", folder=tmp_path).code == 0
-
-
 # --- commands -------------------------------------------------------------------------------------------
 
 

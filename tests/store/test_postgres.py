@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from support.certificates import Authority
-from support.postgres import Database, Postgres
+from support.postgres import Database, Pooler, Postgres
 
 from proxy.connectors import postgres as postgres_module
 from proxy.connectors import postgres_listen
@@ -349,6 +349,30 @@ async def test_where_nothing_is_told_it_is_looked(
         began = time.monotonic()
         await store.changed(await store.changed(0, 0.01), 0.02)
         assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.system
+async def test_behind_a_transaction_pooler(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stores behind PgBouncer with three connections: all works, and changes are looked for (R89, R147)."""
+    monkeypatch.setattr(postgres_listen, "_PROOF_S", 0.2)
+    database = postgres.database()
+    with Pooler(postgres) as pooler:
+        url = pooler.url(database.name)
+        async with opened(database, url) as one, opened(database, url) as two:
+
+            async def work(store: PostgresStore) -> None:
+                for _ in range(10):
+                    await change(store)
+                    await store.sequence()
+
+            await asyncio.gather(*(work(store) for store in (one, two) for _ in range(8)))
+            assert await one.sequence() == await two.sequence() == 160
+            seen = await one.changed(0, 0.05)
+            for _ in range(10):
+                began = time.monotonic()
+                seen = await one.changed(seen, 0.05)
+                assert time.monotonic() - began < 0.5
+            assert not one._listener.is_proven
 
 
 # --- rights, places, secrets ----------------------------------------------------------------------------

@@ -242,6 +242,51 @@ class Postgres:
         assert done.returncode == 0, done.stderr
 
 
+class Pooler:
+    """PgBouncer before a server, handing out connections by transaction; a context manager. Debian: pgbouncer."""
+
+    def __init__(self, server: Postgres, *, connections: int = 3) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="pgb-", dir="/tmp"))  # readable by the user it runs as
+        self._folder.chmod(0o755)
+        self._process: subprocess.Popen[str] | None = None
+        self.port = _free_port()
+        (self._folder / "users").write_text('"postgres" ""\n')
+        self._settings = self._folder / "settings"
+        self._settings.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = any\nauth_file = {self._folder / 'users'}\n"
+            f"pool_mode = transaction\ndefault_pool_size = {connections}\n"
+        )
+
+    def __enter__(self) -> Self:
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        program = shutil.which("pgbouncer", path=path)
+        assert program is not None, "pgbouncer is not installed"
+        self._process = subprocess.Popen(
+            [program, str(self._settings)],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  # it only makes a system call
+            **_as_user(),
+        )
+        assert self._process.stderr is not None
+        assert any("process up" in line for line in self._process.stderr), "pgbouncer did not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stderr is not None
+            self._process.stderr.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def url(self, database: str) -> Secret:
+        """The address of a database behind it."""
+        return Secret(f"postgresql://postgres@127.0.0.1:{self.port}/{database}")
+
+
 async def _make_schema(url: Secret) -> None:
     await (await PostgresStore.open(url)).close()
 
