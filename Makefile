@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 PINNED := $(PIP) --no-compile --require-hashes --no-deps --no-build-isolation $(PIP_FLAGS)
 NPM := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm --ignore-scripts --no-audit --no-fund --loglevel=error
-SYSTEM_TOOLS := nginx wrk strace pgbouncer
+SYSTEM_TOOLS := nginx wrk strace pgbouncer chromium
 NODE_LOCKS := $(wildcard tests/*/package-lock.json)
 SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
 

@@ -107,6 +107,7 @@ def settings_file(folder: Path, sandbox: Sandbox, certificate: Path, *more: str)
                 f"data_dir = {json.dumps(str(folder / 'data'))}",
                 "[services]",
                 f"directory = {json.dumps(str(services))}",
+                f'enabled = ["{SERVICE}"]',
                 "[egress]",
                 f"ca_file = {json.dumps(str(certificate))}",
                 f'connect_to = {{ "{HOST}:443" = "127.0.0.1:{sandbox.port}" }}',

@@ -1,0 +1,255 @@
+"""What connecting refuses before anything is begun, and the small rules around it."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.commands import Inside
+
+from proxy.catalog.loader import load_catalog
+from proxy.connecting import missing_scopes
+from proxy.connectors.flow import Wish, check_scopes, completed, new_code
+from proxy.connectors.model import Connection
+from proxy.connectors.passwords import hashed, is_right, new_password
+from proxy.control.browsers import Cookies
+from proxy.control.returning import safe_return
+from proxy.control.signin import Attempts
+from proxy.errors import ConfigurationError
+from proxy.secret import Secret
+
+CATALOG = load_catalog()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Inside:
+    """Commands in a folder of their own."""
+    return Inside(tmp_path, capsys, monkeypatch)
+
+
+def test_every_service_says_its_next_step(cli: Inside) -> None:
+    """Without an app each of the 32 names the console, the redirect address and the command, or https first where http is refused."""
+    params = {"wix": ("--param", "instance_id=6a6aefc3-0000-4000-8000-000000000000")}
+    for name, service in CATALOG.services.items():
+        done = cli("connect", name, "--paste", "--scope", "x", *params.get(name, ()))
+        assert done.code == 3, done
+        assert service.oauth is not None
+        if service.oauth.loopback_redirect:
+            family = service.oauth.family
+            assert service.console in done.err, name
+            assert f"http://localhost:8081/callback/{family}" in done.err
+            assert f"connector-proxy registrations set {family} --client-id ID" in done.err
+        else:
+            assert "takes only https redirect addresses" in done.err
+        assert "--access-token-stdin" in done.err
+
+
+def test_an_https_address_is_good_for_all(cli: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a public https address Slack too is only a registration away."""
+    monkeypatch.setenv("CONNECTOR_PROXY_CONTROL__PUBLIC_URL", "https://proxy.example.com")
+    done = cli("connect", "slack", "--paste")
+    assert "https://proxy.example.com/callback/slack" in done.err
+    assert "registrations set slack" in done.err
+
+
+def test_scopes_from_memory_are_asked_for(cli: Inside) -> None:
+    """Where nobody can confirm them, a command says which to say; documented ones are taken as they are."""
+    cli(
+        "registrations",
+        "set",
+        "airtable",
+        "--client-id",
+        "a",
+        "--client-secret-stdin",
+        stdin=b"s3cret-canary",
+    )
+    refused = cli("connect", "airtable", "--paste")
+    assert (refused.code, "--scope data.records:read" in refused.err) == (3, True)
+    cli("registrations", "set", "google", "--client-id", "g", "--client-secret-stdin", stdin=b"s3cret-canary")
+    taken = cli("connect", "googledrive", "--paste", stdin=b"nonsense\n")
+    assert "https://accounts.google.com/o/oauth2/" in taken.err
+    assert "code_challenge_method=S256" in taken.err
+    assert "access_type=offline" in taken.err
+    assert (taken.code, "pasted address" in taken.err) == (3, True)
+    assert "s3cret-canary" not in taken.err + refused.err
+
+
+def test_registrations(cli: Inside) -> None:
+    """Kept sealed, listed without secrets but with what the provider must know, and forgotten on demand."""
+    done = cli(
+        "registrations",
+        "set",
+        "google",
+        "--client-id",
+        "g-1",
+        "--client-secret-stdin",
+        stdin=b"s3cret-canary\n",
+    )
+    assert (done.code, "http://localhost:8081/callback/google" in done.out) == (0, True)
+    assert cli("registrations", "set", "work", "--client-id", "x").code == 3
+    assert cli("registrations", "set", "work", "--client-id", "x", "--family", "googel").code == 3
+    assert cli("registrations", "set", "work", "--client-id", "x", "--family", "google").code == 0
+    listed = {one["id"]: one for one in cli("registrations", "list", "--json").document}
+    assert listed["google"]["has_secret"] is True
+    assert listed["work"]["redirect_address"] == "http://localhost:8081/callback/work"
+    assert {"gmail", "googledrive"} <= set(listed["google"]["services"])
+    shown = cli("registrations", "list")
+    assert "s3cret-canary" not in shown.out + shown.err
+    assert not any(b"s3cret-canary" in path.read_bytes() for path in cli.data.iterdir())
+    assert cli("registrations", "remove", "work").code == 0
+    assert cli("registrations", "remove", "work").code == 3
+
+
+def test_a_copy_of_somebody_elses_grant_is_not_revoked_unasked(cli: Inside) -> None:
+    """A token that was handed in is erased here, and said not to be revoked."""
+    cli("connect", "github", "--access-token-stdin", stdin=b"ghp_x")
+    done = cli("connections", "remove", "github", "--json")
+    assert (done.code, done.document["revoked"]) == (0, False)
+    assert "handed in" in done.document["about"]
+    assert cli("connections", "list", "--json").document == []
+
+
+# --- where a browser may go (R104) --------------------------------------------------------------------
+
+ORIGINS = ("https://app.example.com", "http://localhost:3000")
+GOOD = (
+    "/", "/connect", "/connect/slack?x=1&y=https://evil.com", "/a/b#c", "https://app.example.com",
+    "https://app.example.com/", "https://app.example.com/done?x=//y", "https://app.example.com?x", "http://localhost:3000/a",
+)  # fmt: skip
+HOSTS = (
+    "evil.com",
+    "www.evil.com/x",
+    "3627734734",
+    "0x7f000001",
+    "evil.com@app.example.com",
+    "app.example.com.evil.com",
+)
+LEADS = (
+    "//", "///", "////", "/\\", "\\/", "\\\\", "/\\/", "/\t/", "/\n/", "/ /", "/.//", "/..//", "/./", "/../", "/%2f/", "/%5c", "/%09/",
+    "/%2e%2e//", "/%2e/", "/;/../", "http://", "https://", "HTTP://", "https:", "https:/", "https:\\\\", "http:///", "ftp://", "//;@",
+    "javascript://", "javascript:alert(1)//", "data:text/html,", "vbscript:", "\x00//", "\x01https://", " //", "\u3000//", "\u2028//",
+    "/\u200b/", "/%00/", "/%0d%0aLocation:%20//", "/%23//", "/:@", "https://app.example.com@", "https://app.example.com:80@",
+    "https://app.example.com.", "https://app.example.com\\@", "https://app.example.com%2f@", "https://app.example.com:x@",
+    "https://app.example.com//", "https://app.example.com/\\", "https://app.example.com/..//", "?//", "#//", "", "./", "../", "x/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("good", GOOD)
+def test_places_that_are_ours(good: str) -> None:
+    """A path here, or a listed origin with any path, is taken as it stands."""
+    assert safe_return(good, ORIGINS) == good
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_places_that_only_look_so(lead: str) -> None:
+    """Whatever browsers and servers read in different ways leads nowhere (the families of known open redirects)."""
+    for host in HOSTS:
+        assert safe_return(lead + host, ORIGINS) is None, lead + host
+        assert safe_return(lead + host, ()) is None
+
+
+@given(st.text(max_size=40))
+def test_no_text_leads_to_another_origin(text: str) -> None:
+    """What is taken begins with one slash, or with a listed origin that ends there."""
+    for origin in ("", *ORIGINS):
+        found = safe_return(origin + text, ORIGINS)
+        if found is not None:
+            assert re.match(r"/(?![/\\])|(https://app\.example\.com|http://localhost:3000)(?:[/?]|$)", found)
+
+
+# --- small rules -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted", "missing"),
+    [
+        (("a", "b"), ("b", "a"), ()),
+        (("a", "b"), ("a",), ("b",)),
+        (("email",), ("https://www.googleapis.com/auth/userinfo.email",), ()),
+        (("User.Read", "offline_access"), ("https://graph.microsoft.com/user.read",), ()),
+        (("mail",), ("hotmail",), ("mail",)),
+        ((), ("anything",), ()),
+    ],
+)
+def test_scopes_that_were_not_granted(
+    asked: tuple[str, ...], granted: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    """Other spellings of providers count as granted, and nothing else does (R107)."""
+    assert missing_scopes(asked, granted) == missing
+
+
+@pytest.mark.parametrize("scope", ["", "a b", 'a"b', "a\\b", "a\nb", "ä", "x" * 501])
+def test_what_is_no_scope(scope: str) -> None:
+    """Only what RFC 6749 §3.3 allows is ever sent."""
+    with pytest.raises(ConfigurationError):
+        check_scopes((scope,))
+
+
+def test_connecting_again_keeps_what_is_not_said() -> None:
+    """Person-given values, scopes and app of the connection are taken over; the provider's own values are not."""
+    service = CATALOG.services["salesforce"]
+    before = Connection(
+        "con_1",
+        "salesforce",
+        "default",
+        is_default=True,
+        config={"instance_url": "https://a.my.salesforce.com", "login_host": "test.salesforce.com"},
+        registration="mine",
+        asked_scopes=("api",),
+    )
+    wish = completed(Wish("salesforce", "default", {}), service, before)
+    assert (wish.params, wish.scopes, wish.registration) == (
+        {"login_host": "test.salesforce.com"},
+        ("api",),
+        "mine",
+    )
+    said = completed(
+        Wish("salesforce", "default", {"login_host": "login.salesforce.com"}, ("id",)), service, before
+    )
+    assert (said.params, said.scopes) == ({"login_host": "login.salesforce.com"}, ("id",))
+
+
+def test_passwords() -> None:
+    """A hash opens to its password only, two hashes differ, and one takes long enough to slow a guesser."""
+    password = new_password()
+    began = time.perf_counter()
+    stored = hashed(password)
+    assert time.perf_counter() - began > 0.02
+    assert is_right(password, stored)
+    assert not is_right(Secret(password.reveal() + "x"), stored)
+    assert not is_right(Secret("x" * 2000), stored)
+    assert hashed(password) != stored
+    assert password.reveal() not in stored
+    for broken in ("", "scrypt", "plain$1$1$1$eA==$eA==", "scrypt$x$8$1$eA==$eA==", stored[:-10]):
+        assert not is_right(password, broken)
+
+
+def test_guesses_are_slowed() -> None:
+    """Five a minute from one address, twenty in all; time gives them back."""
+    now = [1000.0]
+    attempts = Attempts(lambda: now[0])
+    for _ in range(5):
+        assert attempts.wait("a") == 0
+        attempts.failed("a")
+    assert 59 < attempts.wait("a") <= 60
+    assert attempts.wait("b") == 0
+    for number in range(15):
+        attempts.failed(f"c{number}")
+    assert attempts.wait("b") > 0
+    now[0] += 61
+    assert attempts.wait("a") == attempts.wait("b") == 0
+
+
+def test_cookies_over_https_are_bound_to_the_host() -> None:
+    """Over https the name carries __Host-, so no sibling host or path can set it; over loopback http it cannot."""
+    assert Cookies(secure=True)._name("session") == "__Host-session"
+    assert Cookies(secure=False)._name("session") == "connector-proxy-session"
+
+
+def test_codes_are_easy_to_compare() -> None:
+    """Eight consonants in two groups, another one each time."""
+    codes = {new_code() for _ in range(50)}
+    assert len(codes) == 50
+    assert all(re.fullmatch(r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", code) for code in codes)
