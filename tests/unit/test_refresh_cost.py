@@ -45,6 +45,25 @@ async def test_a_fresh_token_costs_no_store_lock_or_thread(
         assert on.spent() == []
 
 
+async def test_a_service_that_refuses_everything_costs_no_store_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its one refresh a minute, refusals are answered from memory, and ordinary refreshes go on (R127)."""
+    async with scene(SqlitePlace(tmp_path / "place")) as on:
+        await on.connect()
+        source, first = on.first.source, on.first.ready()
+        assert first is not None
+        newer = await source.refused(first)
+        assert newer is not None
+        assert await source.refused(newer) is None
+        with monkeypatch.context() as patched:
+            patched.setattr(on.first.vault, "_store", Untouchable())
+            for _ in range(100):
+                assert await source.refused(newer) is None
+        on.clock.now += LIFE
+        assert await on.first.token() == "access-2"
+
+
 async def test_a_token_in_its_margin_starts_one_task(tmp_path: Path) -> None:
     """However many requests pass in the margin, one refresh is begun, and after its failure none until its wait is over."""
     gate = asyncio.Event()

@@ -67,7 +67,7 @@ def lease(**changes: Any) -> Lease:
         (standing(lease=lease(retry_at=NOW + LONGEST_WAIT_S + 1)), Wanted(4), None),
         (standing(lease=lease(retry_at=NOW + 20, last_error="e", refused_app="a")), Wanted(4, app="a"), BackOff(NOW + 20, "e")),
         (standing(lease=lease(retry_at=NOW + 20, last_error="e", refused_app="a")), Wanted(4, app="b"), None),
-        (standing(lease=lease(forced_at=NOW - 1)), Wanted(4, forced=True), ForcedLately()),
+        (standing(lease=lease(forced_at=NOW - 1)), Wanted(4, forced=True), ForcedLately(NOW - 1 + FORCED_S)),
         (standing(lease=lease(forced_at=NOW - 1)), Wanted(4), None),
         (standing(lease=lease(forced_at=NOW - FORCED_S - 1)), Wanted(4, forced=True), None),
         (standing(lease=lease(forced_at=NOW + 7200)), Wanted(4, forced=True), None),

@@ -129,7 +129,9 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class ForcedLately:
-    """A refused token made a refresh a short while ago."""
+    """A refused token made a refresh a short while ago; the next may at ``until``."""
+
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def _not_yet(standing: Standing, wanted: Wanted, now: float) -> BackOff | Forced
     if lease.retry_at is not None and not is_mended and 0 < lease.retry_at - now <= LONGEST_WAIT_S:
         return BackOff(lease.retry_at, lease.last_error)
     if wanted.forced and lease.forced_at is not None and abs(now - lease.forced_at) < FORCED_S:
-        return ForcedLately()
+        return ForcedLately(lease.forced_at + FORCED_S)
     intent = open_intent(standing, wanted)
     if intent is not None and not wanted.forced and not may_repeat(standing, intent, now):
         return Interrupted(intent, _end(connection))

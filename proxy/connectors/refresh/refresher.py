@@ -114,6 +114,7 @@ class Refresher:
         )
         self._tasks: dict[str, asyncio.Task[Result]] = {}
         self._pauses: dict[str, _Pause] = {}
+        self._forced_pauses: dict[str, _Pause] = {}
         self._closing = False
 
     def _services(self) -> Catalog:
@@ -253,6 +254,8 @@ class Refresher:
             self._pauses.pop(connection.connection_id, None)
         elif isinstance(result, Later) and result.again:
             self.start(connection.connection_id)
+        elif isinstance(result, Later) and result.only_forced:
+            self._forced_pauses[connection.connection_id] = self._pause(connection, result)
         elif isinstance(result, Later) or result.reason in _LASTING:
             self._pauses[connection.connection_id] = self._pause(connection, result)
 
@@ -266,13 +269,17 @@ class Refresher:
 
     def _paused(self, connection_id: str, generation: int, *, forced: bool) -> Result | None:
         """Why it is not worth asking the store again: it was asked a moment ago."""
-        pause = self._pauses.get(connection_id)
-        if pause is None or pause.generation != generation or self._monotonic() >= pause.until:
-            return None
-        result = pause.result
-        if isinstance(result, Later) and (result.retry_at is None or result.retry_at <= self._clock()):
-            return None
-        return None if forced and isinstance(result, Later) else result
+        for kept in (self._forced_pauses, self._pauses) if forced else (self._pauses,):
+            pause = kept.get(connection_id)
+            if pause is None or pause.generation != generation or self._monotonic() >= pause.until:
+                continue
+            result = pause.result
+            if isinstance(result, Lost):
+                return result
+            is_open = result.retry_at is None or result.retry_at <= self._clock()
+            if not is_open and not (forced and result.unless_forced):
+                return result
+        return None
 
     def _lives(self, credential: Credential) -> bool:
         return credential.expires_at is None or self._clock() < credential.expires_at - EXPIRY_S

@@ -75,12 +75,15 @@ class Lost:
 class Later:
     """None for now. ``retry_at``: epoch seconds, None when the service has to refuse the token first.
 
-    ``again``: a further try makes sense at once.
+    ``again``: a further try makes sense at once. ``unless_forced``, ``only_forced``: it does not, or only,
+    hold for refreshes that a refused token asks for.
     """
 
     detail: str
     retry_at: float | None
     again: bool = False
+    unless_forced: bool = False
+    only_forced: bool = False
 
 
 Result = Fresh | Lost | Later
@@ -167,9 +170,10 @@ class Renewal:
                 return Later(
                     f"an earlier refresh at {service.title} was interrupted: the token is used to its end",
                     until,
+                    unless_forced=True,
                 )
-            case ForcedLately():
-                return Later("the token was replaced a short while ago", self._means.clock() + BEAT_S)
+            case ForcedLately(until):
+                return Later("the token was replaced a short while ago", until, only_forced=True)
             case HeldBy():
                 raise AssertionError("a held lease is waited for")
 
