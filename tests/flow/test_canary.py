@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.canaries import found_in
 from support.commands import command
 from support.lab import HOST
 from support.proxy import service_file
@@ -21,22 +22,6 @@ STATIC = "canarySTATIC" + "e1f2a3b4c5"
 BROKEN = "canaryBROKEN\x07" + "d6e7f8a9b0"
 PRESENTED = "canaryPRESENTED" + "c1d2e3f4a5"
 PASSWORD = "canaryPASSWORD" + "b6c7d8e9f0"
-
-
-def spellings(secret: str) -> Iterator[bytes]:
-    """The secret as it is, and as encodings would write it (Base64 at all three offsets)."""
-    raw = secret.encode()
-    yield raw
-    yield raw.hex().encode()
-    yield urllib.parse.quote(secret).encode()
-    for offset in range(3):
-        encoded = base64.b64encode(b"\0" * offset + raw)
-        yield encoded[4 if offset else 0 : -4]
-
-
-def found_in(data: bytes, secrets: list[str]) -> list[str]:
-    """Which of the secrets the bytes hold in any spelling."""
-    return [secret for secret in secrets if any(spelling in data for spelling in spellings(secret))]
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

@@ -12,6 +12,8 @@ const PASSWORD = "wonderland";
 const redirects = new Set([redirectUri]);
 const settings = { access_lifetime_s: 3600, before_s: 0, after_s: 0 };
 const counts = {};
+const secrets = []; // what went over the token endpoint, both ways, in order
+const SECRET_FIELDS = ["code", "code_verifier", "client_secret", "refresh_token", "access_token"];
 
 // --- storage: the shipped one forgets after a thousand entries ---------------------------------------------
 
@@ -90,6 +92,8 @@ provider.Client.prototype.redirectUriAllowed = (uri) => redirects.has(uri);
 provider.use(async (ctx, next) => {
   await next();
   if (ctx.path !== "/token") return;
+  const told = { ...ctx.req.body, ...ctx.body };
+  for (const name of SECRET_FIELDS) if (told[name]) secrets.push([name, told[name]]);
   count(ctx.req.body?.grant_type, "waiting", -1);
   count(ctx.req.body?.grant_type, String(ctx.status), 1);
   await sleep(settings.after_s * 1000);
@@ -163,6 +167,7 @@ const controls = {
     return {};
   },
   counts: () => counts,
+  secrets: () => ({ secrets }),
   alive: async ({ refresh_token: token }) => ({ alive: await alive(token) }),
 };
 

@@ -168,6 +168,10 @@ class Provider(Process):
         counted: dict[str, dict[str, int]] = self.control("counts", {})
         return counted
 
+    def secrets(self) -> list[tuple[str, str]]:
+        """Names and values of all that must stay secret and went over the token endpoint, in order."""
+        return [(name, value) for name, value in self.control("secrets", {})["secrets"]]
+
     def is_alive(self, refresh_token: str) -> bool:
         """Whether the grant that this refresh token, spent or not, belongs to can still be refreshed."""
         return bool(self.control("alive", {"refresh_token": refresh_token})["alive"])

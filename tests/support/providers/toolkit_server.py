@@ -103,6 +103,8 @@ from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView
 
 COUNTS: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
 COUNTING = threading.Lock()
+SECRETS: list[tuple[str, str]] = []  # what went over the token endpoint, both ways, in order
+SECRET_FIELDS = ("code", "code_verifier", "client_secret", "refresh_token", "access_token")
 WAITS = {"before_s": 0.0, "after_s": 0.0}
 TOOLKIT_SETTINGS = {
     "access_lifetime_s": "ACCESS_TOKEN_EXPIRE_SECONDS",
@@ -121,7 +123,9 @@ def counting(get_response):
             COUNTS[grant]["waiting"] += 1
         time.sleep(WAITS["before_s"])
         answered = get_response(request)
+        told = {**request.POST.dict(), **json.loads(answered.content)}
         with COUNTING:
+            SECRETS.extend((name, told[name]) for name in SECRET_FIELDS if name in told)
             COUNTS[grant]["waiting"] -= 1
             COUNTS[grant][str(answered.status_code)] += 1
         time.sleep(WAITS["after_s"])
@@ -189,6 +193,11 @@ def counts(_document: dict[str, object]) -> dict[str, object]:
         return {grant: {status: n for status, n in counter.items() if n} for grant, counter in COUNTS.items()}
 
 
+def secrets(_document: dict[str, object]) -> dict[str, object]:
+    with COUNTING:
+        return {"secrets": list(SECRETS)}
+
+
 def alive(document: dict[str, str]) -> dict[str, object]:
     """A family lives while one of its refresh tokens is not revoked."""
     tokens = get_refresh_token_model().objects
@@ -197,7 +206,13 @@ def alive(document: dict[str, str]) -> dict[str, object]:
     return {"alive": family.exists()}
 
 
-CONTROLS = {"settings": set_settings, "redirects": add_redirect, "counts": counts, "alive": alive}
+CONTROLS = {
+    "settings": set_settings,
+    "redirects": add_redirect,
+    "counts": counts,
+    "secrets": secrets,
+    "alive": alive,
+}
 urlpatterns = [
     path("o/authorize/", Authorization.as_view(), name="authorize"),
     path("o/token/", TokenView.as_view(), name="token"),
