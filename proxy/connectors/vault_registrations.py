@@ -71,7 +71,8 @@ class RegistrationVault(KeyVault):
                 "updated_at": now,
             }
             if secret is not None:
-                row["client_secret"] = self._data_keys.ring.seal(secret.reveal().encode(), secret_place(row))
+                ring = await self._data_keys.current(change.transaction)
+                row["client_secret"] = ring.seal(secret.reveal().encode(), secret_place(row))
                 row["secret_key_id"] = key_id_of(row["client_secret"])
             await change.transaction.execute(_PUT, *(row[column] for column in _COLUMNS))
             change.detail.update(family=registration.family, client_id=registration.client_id)

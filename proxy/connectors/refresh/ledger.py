@@ -227,7 +227,7 @@ class Ledger:
             way=way,
             mark=b"" if way is None else self._vault.mark(way.grant),
             lease=_less(lease_of(row), over),
-            is_copy=row["incarnation"] != self._vault.incarnation,
+            is_copy=not self._vault.is_own(row["incarnation"]),
         )
 
     async def beat(self, claimed: Claimed) -> bool:
