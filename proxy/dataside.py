@@ -55,7 +55,9 @@ class DataSide:
             events=events,
             options=replace(_options(settings, share), connect_base_url=connect_url),
         )
-        self.server = DataServer(self.plane.answer, self.plane.refuse, _server_limits(settings, share))
+        self.server = DataServer(
+            self.plane.answer, self.plane.refuse, _server_limits(settings, share), begin=self.plane.begin
+        )
         self._tls = listeners.tls_context(settings)
         self._loops: list[asyncio.AbstractServer] = []
         core.on_change = self._changed

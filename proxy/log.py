@@ -43,6 +43,8 @@ _KEY = re.compile(
 _LOGGER_NAME = "connector_proxy"
 _FRAMES = 12
 _BATCH = 500
+# While this thread renders, no request is served: so a few events at a time, more when many are waiting.
+_AT_ONCE, _SLICES, _REST_S = 16, 32, 0.0003
 
 
 class AccessEvent(NamedTuple):
@@ -293,15 +295,19 @@ class EventWriter:
 
     def _drain(self) -> None:
         waiting, output = self._waiting, self._output
+        lines: list[str] = []
         while waiting:
-            lines: list[str] = []
-            for _ in range(min(len(waiting), _BATCH)):
+            for _ in range(min(len(waiting), max(_AT_ONCE, len(waiting) // _SLICES))):
                 event = waiting.popleft()
                 try:
-                    lines.append(output.render(access_fields(event)))
+                    lines.append(output.render(access_fields(event)) + "\n")
                 except (TypeError, ValueError):  # a field of a wrong type: one event is lost, not the log
                     self.dropped += 1
-            output.write("".join(line + "\n" for line in lines))
+            if len(lines) >= _BATCH or not waiting:
+                output.write("".join(lines))
+                lines.clear()
+            if waiting and not self._closing.is_set():
+                time.sleep(_REST_S)
 
 
 class _Lines:

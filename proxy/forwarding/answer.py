@@ -1,14 +1,14 @@
 """Reads one upstream answer after another from bytes, without a socket (sans-I/O).
 
 llhttp (httptools) cuts the bytes into tokens; framing, truncation and what may follow are decided here and in
-``framing``.
+``framing``. Ordinary answers (``framing.plain_head``) are read without it.
 """
 
 import httptools
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import RequestError, UpstreamProtocol
-from proxy.forwarding.framing import AnswerHead, answer_head, check_trailers
+from proxy.forwarding.framing import AnswerHead, Plan, answer_head, check_trailers, plain_head, plan_of
 from proxy.forwarding.headers import Field
 
 MAX_HEAD_BYTES = 262_144  # the largest known services stay below half; R52 asks for 64 KiB and 200 fields
@@ -32,10 +32,12 @@ class AnswerReader:
         "_behind",
         "_head_raw",
         "_interim",
+        "_left",
         "_method",
         "_names",
         "_parser",
         "_parts",
+        "_plan",
         "_quiet",
         "_reason",
         "_spent",
@@ -52,6 +54,7 @@ class AnswerReader:
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._spent = False
+        self._plan: Plan | None = None
         self.begin(b"")
 
     def begin(self, method: bytes) -> None:
@@ -64,6 +67,7 @@ class AnswerReader:
         self._reason = b""
         self._parts: list[bytes] = []
         self._behind = self._quiet = 0
+        self._left: int | None = None
         self._tail = b""
         self.size = 0
         self.head: AnswerHead | None = None
@@ -83,6 +87,11 @@ class AnswerReader:
         if self.complete:
             self.extra = True
             return
+        if self._left is not None:
+            self._read(data, self._left)
+            return
+        if self.head is None and not self._head_raw and self._begins_plainly(data):
+            return
         size = self.size
         if self.head is None:
             self._head_raw = self._head_raw + data if self._head_raw else data
@@ -95,6 +104,29 @@ class AnswerReader:
         except httptools.HttpParserError:
             self._spoil("the service's answer is not well-formed HTTP/1.1")
         self._check(data, grown=self.size > size)
+
+    def _begins_plainly(self, data: bytes) -> bool:
+        """Read an ordinary head and the body of known length behind it, without llhttp; False: not one."""
+        plan = self._plan
+        found = None if plan is None else plain_head(plan, data, self._method)
+        if plan is None or found is None or found[2] > MAX_HEAD_BYTES:
+            return False
+        self.head, self._values, end = found
+        self._names = plan.names
+        self._read(data[end:], (self.head.length or 0) if self.head.body == "length" else 0)
+        return True
+
+    def _read(self, data: bytes, left: int) -> None:
+        """Some bytes behind an ordinary head, of whose body ``left`` bytes have not come."""
+        self._left = left - len(data)
+        if self._left <= 0:
+            self.complete = True
+            if self._left < 0:
+                self.extra = True
+                data = data[:left]
+        if data:
+            self._parts.append(data)
+            self.size += len(data)
 
     def feed_eof(self) -> None:
         """The service ended the connection in order: that ends a body which has no other end."""
@@ -216,6 +248,7 @@ class AnswerReader:
         except UpstreamProtocol as error:
             self.fault = error
             return
+        self._plan = plan_of(self._names)  # the next answer on this connection may well look alike
         if self.head.body == "none":
             self.complete = True
 

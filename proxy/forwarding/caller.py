@@ -23,20 +23,32 @@ from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.upstream import UpstreamConnection
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LONGEST_SAME = 8192  # bytes of a request kept to know it again
 LINGER_S = 2.0  # how long a refused caller may go on sending before the connection is cut
+
+
+class UnderWay(Protocol):
+    """A request on the short way (``direct``)."""
+
+    def caller_left(self) -> None:
+        """Nobody waits for the answer any more."""
+
+    async def go_on(self) -> None:
+        """See it through on the long way."""
 
 
 class Callers(Protocol):
     """What a connection needs of its server.
 
-    ``answer`` is the data path, called once a request. ``refuse`` writes the answer to a message that is no
-    request and ends the connection.
+    ``answer`` is the data path, called once a request, unless ``begin`` has taken the request the short way.
+    ``refuse`` writes the answer to a message that is no request and ends the connection.
     """
 
     draining: bool
     requests_count: int
 
     answer: Callable[[RawRequestMessage, StreamReader, "CallerConnection"], Awaitable[None]]
+    begin: Callable[[RawRequestMessage, "CallerConnection"], UnderWay | None]
     refuse: Callable[[RequestError, "CallerConnection"], None]
 
     def opened(self, connection: "CallerConnection") -> None:
@@ -55,9 +67,11 @@ class CallerConnection(RequestHandler):
         "_body",
         "_chunk_tail",
         "_deaf",
+        "_direct",
         "_head_raw",
         "_limits",
         "_refuse",
+        "_same",
         "_since",
         "_state",
         "_unsent",
@@ -89,6 +103,8 @@ class CallerConnection(RequestHandler):
         self._head_raw = b""
         self._chunk_tail: bytes | None = None
         self._deaf = False
+        self._direct: UnderWay | None = None
+        self._same: tuple[bytes, RawRequestMessage] | None = None
         self._body: StreamReader | None = None
         self._state = "head"  # head | busy | lingering
         self._since = self._unsent_since = loop.time()
@@ -115,6 +131,9 @@ class CallerConnection(RequestHandler):
         body, self._body = self._body, None
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(ConnectionResetError("the caller left"))
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.caller_left()
         super().connection_lost(exc)
 
     def check(self, now: float) -> None:
@@ -157,6 +176,9 @@ class CallerConnection(RequestHandler):
         """Feed the parser; a malformed message ends the connection after what came before it is answered."""
         if self._force_close or self._close or self._deaf or self._state == "lingering":
             return
+        if self._is_same(data):
+            self._request_count += 1
+            return
         raw = self._head_raw + data if self._head_raw else data
         body = None if self._body_ended() else self._body
         before = 0 if body is None else body.total_bytes
@@ -174,7 +196,7 @@ class CallerConnection(RequestHandler):
                     self._deaf = True
                     return
         if messages:
-            self._arrived(messages, raw)
+            self._arrived(messages, raw, data)
         else:
             self._begun(raw, data)
 
@@ -197,9 +219,18 @@ class CallerConnection(RequestHandler):
         elif len(raw) > self._limits.request_line + self._limits.header_bytes + len(data):
             self._malformed(LineTooLong(b"", 0), raw)
 
-    def _arrived(self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], raw: bytes) -> None:
-        """Queue messages whose heads are whole, up to the first that must be the last."""
+    def _arrived(
+        self, messages: Sequence[tuple[RawRequestMessage, StreamReader]], raw: bytes, data: bytes
+    ) -> None:
+        """Queue messages whose heads are whole, up to the first that must be the last.
+
+        Args:
+            messages: what the parser made of the bytes.
+            raw: the bytes, from where the first message begins.
+            data: the last piece of them.
+        """
         self._request_count += len(messages)
+        self._same = None
         suspicious = b"RTSP/" in raw or b"ICE/" in raw or raw[:1] == b"\r"
         for message, body in messages:
             if suspicious and is_foreign(message, raw):
@@ -214,6 +245,14 @@ class CallerConnection(RequestHandler):
                     self._deaf = True  # the parser has mixed a trailer into what follows; see _end_of_chunks
                     break
         self._head_raw = b"" if messages[-1][0].chunked else behind(raw, messages)
+        message, body = messages[0]
+        if len(messages) == 1 and body is EMPTY_PAYLOAD and not message.chunked and not self._head_raw:
+            if raw is data and len(data) <= _LONGEST_SAME:
+                self._same = (data, message)
+            if len(self._messages) == 1 and self._begun_directly(message):
+                self._messages.clear()
+                self._parser.message_consumed()  # type: ignore[union-attr]  # set while connected
+                return
         self._wake()
         if not self._buffer_paused and len(self._messages) >= self._max_msg_queue_size:
             self._pause_reading_for_buffer()
@@ -234,6 +273,8 @@ class CallerConnection(RequestHandler):
 
     def _wake(self) -> None:
         waiter = self._waiter
+        if self._direct is not None:
+            return  # its turn comes after the request under way
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -249,6 +290,50 @@ class CallerConnection(RequestHandler):
         self._messages.append(last or (problem, EMPTY_PAYLOAD))  # type: ignore[arg-type]  # our mark, see start()
         self._wake()
 
+    # --- the short way --------------------------------------------------------------------------------
+
+    def _begun_directly(self, message: RawRequestMessage) -> bool:
+        """Let the data path take a request without a body, while :meth:`start` waits for one."""
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self._direct is not None:
+            return False
+        if self._deaf or self._paused or self._buffer_paused or self._close:
+            return False
+        self.keep = True
+        self._direct = self.server.begin(message, self)
+        if self._direct is None:
+            return False
+        self._state = "busy"
+        self.server.requests_count += 1
+        return True
+
+    def _is_same(self, data: bytes) -> bool:
+        """Take bytes that were one whole request: where a request begins they are that request again."""
+        same = self._same
+        return (
+            same is not None
+            and same[0] == data
+            and not self._messages
+            and not self._head_raw
+            and self._begun_directly(same[1])
+        )
+
+    def finished(self) -> None:
+        """The request on the short way is answered; as the end of a turn of :meth:`start`."""
+        self._direct = None
+        if not self.keep or self._close or self.server.draining or (self._deaf and not self._messages):
+            self.end(linger=False)
+            return
+        self._state = "head"
+        self._since = self._loop.time()
+        if self._messages:
+            self._wake()
+
+    def hand_over(self) -> None:
+        """The request on the short way needs to wait for something: :meth:`start` goes on with it."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     # --- one request after another -------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -262,20 +347,25 @@ class CallerConnection(RequestHandler):
                     await self._waiter
                 finally:
                     self._waiter = None
-            message, payload = self._messages.popleft()
-            if isinstance(message, RequestError):
-                self._refuse(message, self)  # type: ignore[unreachable]  # our own mark, put there by _malformed
-                return
-            if self._parser is not None:
-                self._parser.message_consumed()
-            if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-                self._resume_reading_if_drained()
-            self._state = "busy"
-            self.keep = True
-            self.server.requests_count += 1
-            if self._paused:
-                await self._drain_helper()
-            await answer(message, payload, self)  # type: ignore[arg-type]  # aiohttp's own errors never get here
+            direct, self._direct = self._direct, None
+            payload = EMPTY_PAYLOAD
+            if direct is not None:
+                await direct.go_on()
+            else:
+                message, payload = self._messages.popleft()
+                if isinstance(message, RequestError):
+                    self._refuse(message, self)  # type: ignore[unreachable]  # our own mark, put there by _malformed
+                    return
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                self._state = "busy"
+                self.keep = True
+                self.server.requests_count += 1
+                if self._paused:
+                    await self._drain_helper()
+                await answer(message, payload, self)  # type: ignore[arg-type]  # aiohttp's own errors never get here
             if self._state == "lingering" or self.transport is None:
                 return
             if not self.keep or self._close or self.server.draining or (self._deaf and not self._messages):

@@ -17,6 +17,7 @@ from proxy.forwarding.scrub import Scrubber, masked, worth_scrubbing
 from proxy.forwarding.upload import END_OF_CHUNKS, Upload
 from proxy.forwarding.upstream import UpstreamConnection
 
+_NO_TRAILERS: frozenset[bytes] = frozenset()
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
@@ -55,7 +56,7 @@ class Exchange:
         clock: monotonic seconds.
     """
 
-    __slots__ = ("_caller", "_clock", "_connection", "_head", "_pool", "_timeline", "_upload")
+    __slots__ = ("_caller", "_clock", "_connection", "_pool", "_timeline", "_upload", "request")
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class Exchange:
         clock: Callable[[], float],
     ) -> None:
         self._pool = pool
-        self._head = head
+        self.request = head
         self._caller = caller
         self._timeline = timeline
         self._clock = clock
@@ -94,34 +95,56 @@ class Exchange:
         connection = self._pool.take(origin)
         if connection is None and await self._pool.resolved_anew(origin):
             connection = self._pool.take(origin)
+        if connection is not None:
+            self._start(connection, outgoing)
+            return await self.head(origin, outgoing)
+        return await self._send_on_new(origin, outgoing)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock()
+
+    def begin(self, connection: UpstreamConnection, outgoing: bytes) -> None:
+        """Send the request on an idle connection; :meth:`head` goes on."""
+        self._timeline.sent_at = self._clock()
+        self._start(connection, outgoing)
+
+    async def head(self, origin: Origin, outgoing: bytes) -> AnswerHead:
+        """The head of the answer on a connection that served before; if it died unanswered, on another one.
+
+        Raises:
+            UpstreamError, CallerError: as :meth:`send`.
+        """
+        connection = self._connection
         if connection is None:
-            connection = await self._pool.connect(origin)
-            self._start(connection, outgoing)
+            raise RuntimeError("head before send")
+        try:
             answer = await connection.wait_head()
-        else:
-            self._start(connection, outgoing)
-            try:
-                answer = await connection.wait_head()
-            except UpstreamUnreachable:
-                if not self._may_repeat(connection):
-                    raise
-                self.drop()
-                self._pool.counters.retried += 1
-                connection = await self._pool.connect(origin)
-                self._start(connection, outgoing)
-                answer = await connection.wait_head()
+        except UpstreamUnreachable:
+            if not self._may_repeat(connection):
+                raise
+            self.drop()
+            self._pool.counters.retried += 1
+            return await self._send_on_new(origin, outgoing)
+        self._timeline.head_at = self._clock()
+        return answer
+
+    async def _send_on_new(self, origin: Origin, outgoing: bytes) -> AnswerHead:
+        connection = await self._pool.connect(origin)
+        self._start(connection, outgoing)
+        answer = await connection.wait_head()
         self._timeline.head_at = self._clock()
         return answer
 
     def _may_repeat(self, connection: UpstreamConnection) -> bool:
         """Nothing was answered, and nothing but a bodyless idempotent request can have been seen (R62)."""
-        return not connection.answered and self._head.body == "none" and self._head.method in IDEMPOTENT
+        return not connection.answered and self.request.body == "none" and self.request.method in IDEMPOTENT
 
     def _start(self, connection: UpstreamConnection, outgoing: bytes) -> None:
         self._connection = connection
         self._timeline.upstream = connection.address
         if self._upload is None:
-            connection.send(self._head.method, outgoing)
+            connection.send(self.request.method, outgoing)
         else:
             self._upload.start(connection, outgoing)
 
@@ -135,19 +158,25 @@ class Exchange:
             rule: for the status of the answer.
             answer: its head.
         """
+        verdict = self.seems_refused(rule, answer)
+        connection = self._connection
+        if verdict is None and connection is not None:
+            coding = connection.value(b"content-encoding")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(MOST_S):
+                    while verdict is None and await connection.wait_more():
+                        verdict = judge(rule, connection.peek(), coding, complete=connection.complete)
+        return rule.otherwise if verdict is None else verdict
+
+    def seems_refused(self, rule: Rule, answer: AnswerHead) -> bool | None:
+        """As :meth:`is_refused`, by what has come of the body; None: more of it may tell."""
         connection = self._connection
         if connection is None or not rule.literals or answer.body == "none":
             return rule.otherwise
         coding = connection.value(b"content-encoding")
         if not is_readable(connection.value(b"content-type"), coding, answer.length):
             return rule.otherwise
-        verdict = judge(rule, connection.peek(), coding, complete=connection.complete)
-        if verdict is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(MOST_S):
-                    while verdict is None and await connection.wait_more():
-                        verdict = judge(rule, connection.peek(), coding, complete=connection.complete)
-        return rule.otherwise if verdict is None else verdict
+        return judge(rule, connection.peek(), coding, complete=connection.complete)
 
     async def send_again(self, origin: Origin, outgoing: bytes) -> AnswerHead:
         """Send the request once more, with another head; only where :attr:`replayable`. As :meth:`send`."""
@@ -168,46 +197,73 @@ class Exchange:
             answer: its head.
             token: of the account, masked where the service echoes it.
         """
-        connection, caller, timeline = self._connection, self._caller, self._timeline
+        if self.relay_at_once(answer, token):
+            return
+        connection, caller = self._connection, self._caller
         if connection is None:
             raise RuntimeError("relay before send")
+        trailers = answer.trailers
+        if self.request.http10 or not self.request.accepts_trailers:
+            trailers = frozenset()
+        chunked = self._chunked(answer)
+        start = self._start_of_answer(answer, token, trailers, chunked=chunked)
+        caller.write(start)
+        self._timeline.written_at = self._clock()
+        scrubber = Scrubber(token) if worth_scrubbing(token) and not answer.coded else None
+        relay = Relay(caller, chunked=chunked, trailers=trailers, scrubber=scrubber)
+        await self._stream_answer(connection, relay)
+        if scrubber is not None:
+            self._timeline.echoes += scrubber.found
+        self._finish()
+
+    def relay_at_once(self, answer: AnswerHead, token: bytes = b"") -> bool:
+        """Write the whole answer to the caller, if all of it has arrived; as :meth:`relay`, without waiting.
+
+        Returns False when there is more to come, or trailers to pass on: nothing was done then.
+        """
+        connection, timeline = self._connection, self._timeline
+        if connection is None or not connection.complete:
+            return False
+        if answer.trailers and answer.body == "chunked" and self.request.accepts_trailers:
+            return False
+        chunked = self._chunked(answer)
+        start = self._start_of_answer(answer, token, _NO_TRAILERS, chunked=chunked)
+        body = connection.take_whole_body() or b""
+        if token in body and worth_scrubbing(token) and not answer.coded:
+            timeline.echoes += body.count(token)
+            body = masked(body, token)
+        timeline.bytes_out = len(body)
+        if chunked:
+            body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
+        self._caller.write(start + body)
+        timeline.written_at = self._clock()
+        self._finish()
+        return True
+
+    def _chunked(self, answer: AnswerHead) -> bool:
+        """True when the caller gets the body in chunks; HTTP/1.0 gets it up to the end of the connection."""
+        if answer.body == "length" or answer.body == "none":  # noqa: PLR1714  # a set lookup costs more
+            return False
+        if self.request.http10:
+            self._caller.keep = False
+            return False
+        return True
+
+    def _start_of_answer(
+        self, answer: AnswerHead, token: bytes, trailers: frozenset[bytes], *, chunked: bool
+    ) -> bytes:
+        """The head for the caller; from here on the answer has begun."""
+        connection, caller = self._connection, self._caller
         if self._upload is not None:
             self._upload.forget()
-        if connection.uploading or caller.server.draining:
+        if caller.server.draining or connection is None or connection.uploading:
             caller.keep = False
-        http10 = self._head.http10
-        trailers = answer.trailers
-        if trailers and (http10 or not self._head.accepts_trailers):
-            trailers = frozenset()
-        chunked = answer.body == "chunked" or answer.body == "eof"  # noqa: PLR1714  # a set lookup costs more
-        if chunked and http10:
-            caller.keep = chunked = False
-        timeline.status = answer.status
-        start = _head_bytes(answer, self._head, trailers, keep=caller.keep, chunked=chunked)
-        scrub = worth_scrubbing(token)
-        if scrub and token in start:
-            timeline.echoes = start.count(token)
+        self._timeline.status = answer.status
+        start = _head_bytes(answer, self.request, trailers, keep=caller.keep, chunked=chunked)
+        if token in start and worth_scrubbing(token):
+            self._timeline.echoes = start.count(token)
             start = masked(start, token)
-        scrub = scrub and not answer.coded
-        body = None if trailers and chunked else connection.take_whole_body()
-        if body is not None:
-            if scrub and token in body:
-                timeline.echoes += body.count(token)
-                body = masked(body, token)
-            timeline.bytes_out = len(body)
-            if chunked:
-                body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
-            caller.write(start + body)
-            timeline.written_at = self._clock()
-        else:
-            caller.write(start)
-            timeline.written_at = self._clock()
-            scrubber = Scrubber(token) if scrub else None
-            relay = Relay(caller, chunked=chunked, trailers=trailers, scrubber=scrubber)
-            await self._stream_answer(connection, relay)
-            if scrubber is not None:
-                timeline.echoes += scrubber.found
-        self._finish()
+        return start
 
     async def _stream_answer(self, connection: UpstreamConnection, relay: Relay) -> None:
         caller = self._caller

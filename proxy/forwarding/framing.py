@@ -5,6 +5,7 @@ depends only on the names of an answer's fields is worked out once for each list
 services send the same names over and over.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Literal, NamedTuple
@@ -33,6 +34,11 @@ _WITHOUT_BODY = frozenset({_NO_CONTENT, 304})
 _NEVER_TRAILERS = (
     HOP_BY_HOP | NEVER_SENT | {b"content-encoding", b"content-type", b"content-range", b"location"}
 )
+_FRAMES_OTHERWISE = frozenset({b"transfer-encoding", b"trailer", b"upgrade", b"proxy-connection"})
+# Parts of an ordinary head. Values have no spaces or tabs at their ends, no tabs and no controls inside.
+_LINE = rb"HTTP/1\.1 ([2-5][0-9]{2}) ([!-~][ -~]*)(?<! )\r\n"
+_VALUES = {b"content-length": rb"([0-9]{1,18})", b"connection": rb"([Kk]eep-[Aa]live|close)"}
+_VALUE = rb"([^\x00-\x20\x7f][^\x00-\x1f\x7f]*)(?<! )"
 _PLANS_KEPT, _PLAN_NAMES, _PLAN_BYTES = 1024, 64, 4096  # services choose the names, so memory is bounded
 _NOTHING: frozenset[bytes] = frozenset()
 _USUAL_OPTIONS = {name: frozenset({name.lower()}) for name in (b"keep-alive", b"Keep-Alive", b"close")}
@@ -59,8 +65,11 @@ class AnswerHead(NamedTuple):
     coded: bool = False
 
 
-class _Plan(NamedTuple):
-    """What a list of field names means: what passes, and the places of what does not."""
+class Plan(NamedTuple):
+    """What a list of field names means: what passes, and the places of what does not.
+
+    ``ordinary``: matches an ordinary head with these names (:func:`plain_head`); None: there is none.
+    """
 
     template: bytes
     pick: Callable[[Sequence[bytes]], tuple[bytes, ...]]
@@ -69,9 +78,11 @@ class _Plan(NamedTuple):
     connection: tuple[int, ...]
     trailer: tuple[int, ...]
     coding: tuple[int, ...]
+    names: list[bytes]
+    ordinary: re.Pattern[bytes] | None
 
 
-_PLANS: dict[tuple[bytes, ...], _Plan] = {}
+_PLANS: dict[tuple[bytes, ...], Plan] = {}
 
 
 def answer_head(
@@ -123,6 +134,39 @@ def answer_head(
     return AnswerHead(status, reason, lines, body, length, keeps, trailers, coded)
 
 
+def plain_head(plan: Plan, data: bytes, method: bytes) -> tuple[AnswerHead, list[bytes], int] | None:
+    """The head, the values of its fields and its size in bytes, of an ordinary answer; else None.
+
+    Ordinary: HTTP/1.1, final, with the very names of ``plan``, one space before and none behind each value,
+    one Content-Length and no other framing. Such a head has one reading, which a parser and
+    :func:`answer_head` would give, too (a property test holds them against each other).
+
+    Args:
+        plan: of an answer before.
+        data: what the answer begins with.
+        method: of the request that is answered.
+    """
+    found = plan.ordinary.match(data) if plan.ordinary is not None else None
+    if found is None:
+        return None
+    status, reason, *values = found.groups()
+    code = int(status)
+    body: BodyKind = "length"
+    length: int | None = int(values[plan.content_length[0]])
+    if method == b"HEAD" or code in _WITHOUT_BODY:
+        body = "none"
+        length = None if code == _NO_CONTENT else length
+    keeps = not plan.connection or values[plan.connection[0]] != b"close"
+    coded = any(values[place].lower() != b"identity" for place in plan.coding) if plan.coding else False
+    lines = plan.template % plan.pick(values)
+    return AnswerHead(code, reason, lines, body, length, keeps, _NOTHING, coded), values, found.end()
+
+
+def plan_of(names: Sequence[bytes]) -> Plan | None:
+    """What is known of answers with these names."""
+    return _PLANS.get(tuple(names))
+
+
 def check_values(values: Iterable[bytes]) -> None:
     """Refuse field values with control characters (RFC 9110 §5.5).
 
@@ -134,7 +178,7 @@ def check_values(values: Iterable[bytes]) -> None:
         raise UpstreamProtocol("the service's answer has control characters in a header field")
 
 
-def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Plan:
+def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> Plan:
     try:
         lower = [lower_name(name) for name in names]
     except ValueError:
@@ -150,7 +194,7 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Pl
     def places(wanted: bytes) -> tuple[int, ...]:
         return tuple(place for place, name in enumerate(lower) if name == wanted)
 
-    plan = _Plan(
+    plan = Plan(
         template + via,
         _picker(passing),
         places(b"content-length"),
@@ -158,12 +202,24 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> _Pl
         places(b"connection"),
         places(b"trailer"),
         places(b"content-encoding"),
+        list(names),
+        None if dropped else _ordinary(names, lower),
     )
     if not dropped and len(names) <= _PLAN_NAMES and sum(map(len, names)) <= _PLAN_BYTES:
         if len(_PLANS) >= _PLANS_KEPT:
             _PLANS.clear()
         _PLANS[names] = plan
     return plan
+
+
+def _ordinary(names: Sequence[bytes], lower: Sequence[bytes]) -> re.Pattern[bytes] | None:
+    if lower.count(b"content-length") != 1 or lower.count(b"connection") > 1:
+        return None
+    if not _FRAMES_OTHERWISE.isdisjoint(lower):
+        return None
+    pairs = zip(names, lower, strict=True)
+    fields = [b"%b: %b\r\n" % (re.escape(name), _VALUES.get(low, _VALUE)) for name, low in pairs]
+    return re.compile(b"".join([_LINE, *fields, b"\r\n"]))
 
 
 def _picker(places: tuple[int, ...]) -> Callable[[Sequence[bytes]], tuple[bytes, ...]]:

@@ -7,7 +7,8 @@ gate -> parse target -> find key -> authenticate -> match service, host, path ->
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from aiohttp.http_parser import RawRequestMessage
@@ -21,8 +22,10 @@ from proxy.connectors.sources.base44 import CONTEXT_HEADERS
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.direct import Direct
 from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.form import freed_body, key_in_form
+from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
@@ -83,6 +86,23 @@ class _Admission(NamedTuple):
     catalog: Catalog
 
 
+class _Sent(NamedTuple):
+    """A request as it went out."""
+
+    admitted: Admitted
+    injection: Injection
+    outgoing: bytes
+
+
+@dataclass(slots=True)
+class _About:
+    """What is told of a request; ``head`` as soon as it is known."""
+
+    record: Record
+    timeline: Timeline
+    head: Head | None = None
+
+
 class DataPlane:
     """Answers the requests of the data plane.
 
@@ -129,37 +149,140 @@ class DataPlane:
     ) -> None:
         """Answer one request; lets no exception out but the cancellation of a caller that left."""
         record = self._recorder.begin(message.method, message.path)
-        timeline = Timeline()
-        head: Head | None = None
+        about = _About(record, Timeline())
+        await self._told(self._answer(message, payload, caller, about), about, caller, payload)
+
+    async def _answer(
+        self, message: RawRequestMessage, payload: StreamReader, caller: CallerConnection, about: _About
+    ) -> None:
+        head = about.head = caller.repeat.head(message, self._options.limits)
+        if head.wants_close:
+            caller.keep = False
+        own = about_the_proxy(head, draining=self.draining)
+        if own is not None:
+            self._write(own, about.record, caller, head)
+            return
+        admitted = await self._admit(head, payload, caller, about.record)
+        with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
+            await self._forward(admitted, payload, caller, about.timeline)
+        about.record.status = about.timeline.status or 0
+
+    def begin(self, message: RawRequestMessage, caller: CallerConnection) -> Direct | None:
+        """Send a request the short way, if it can go it; else None, and :meth:`answer` has to be asked."""
         try:
-            head = caller.repeat.head(message, self._options.limits)
-            if head.wants_close:
-                caller.keep = False
-            own = about_the_proxy(head, draining=self.draining)
-            if own is not None:
-                self._write(own, record, caller, head)
-                return
-            admitted = await self._admit(head, payload, caller, record)
-            with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
-                await self._forward(admitted, payload, caller, timeline)
-            record.status = timeline.status or 0
+            return self._begin(message, caller)
+        except Exception:  # noqa: BLE001  # whatever it is, the long way meets it too, and tells
+            return None
+
+    def _begin(self, message: RawRequestMessage, caller: CallerConnection) -> Direct | None:
+        head = caller.repeat.head(message, self._options.limits)
+        if head.body != "none" or head.wants_close or head.http10 or self.draining:
+            return None
+        if about_the_proxy(head, draining=False) is not None:
+            return None
+        record = self._recorder.begin(message.method, message.path)
+        admitted = self._admit_at_hand(head, caller, record)
+        if admitted is None:
+            return None
+        injection, outgoing = self._outgoing(admitted, caller.repeat)
+        service, most = injection.service.type_id, self._options.upstream_per_service
+        connection = None
+        if not most or self._at_work.get(service, 0) < most:
+            connection = self._pool.take(injection.origin)
+        if connection is None:
+            return None
+        timeline = Timeline()
+        direct = Direct(
+            Exchange(self._pool, head, caller, upload=None, timeline=timeline, clock=self._clock),
+            connection,
+            caller,
+            record=record,
+            timeline=timeline,
+            place=Place(self._at_work, service, most),
+            recorder=self._recorder,
+            admitted=admitted,
+            injection=injection,
+            outgoing=outgoing,
+            long_way=self._go_on,
+        )
+        direct.begin()
+        return direct
+
+    async def _go_on(self, direct: Direct, caller: CallerConnection) -> None:
+        """What :meth:`answer` does, from where the short way ended."""
+        about = _About(direct.record, direct.timeline, direct.head)
+        await self._told(self._see_on(direct, caller), about, caller, EMPTY_PAYLOAD)
+
+    async def _see_on(self, direct: Direct, caller: CallerConnection) -> None:
+        exchange, injection = direct.exchange, direct.injection
+        if not isinstance(direct.admitted, Admitted):
+            raise TypeError("begun by another handler")
+        with direct.place:
+            try:
+                answer = await exchange.head(injection.origin, direct.outgoing)
+                sent = _Sent(direct.admitted, injection, direct.outgoing)
+                await self._see_through(exchange, answer, sent, caller)
+            except BaseException:
+                exchange.drop()
+                raise
+        direct.record.status = direct.timeline.status or 0
+
+    async def _told(
+        self, work: Awaitable[None], about: _About, caller: CallerConnection, payload: StreamReader
+    ) -> None:
+        """Do the work; what goes wrong is answered, and whatever happens is recorded."""
+        record = about.record
+        try:
+            await work
         except RequestError as error:
-            await self._refuse(error, record, caller, head, payload)
+            await self._refuse(error, record, caller, about.head, payload)
         except asyncio.CancelledError:
             record.outcome, record.status = "caller_left", log.CALLER_LEFT
             raise
         except Exception as error:  # noqa: BLE001  # a fault of ours needs an answer too
             log.crash("data_path_failed", error, request_id=record.request_id)
-            self._fail(record, caller, head, timeline)
+            self._fail(record, caller, about.head, about.timeline)
         finally:
-            self._recorder.end(record, timeline, caller.peer)
+            self._recorder.end(record, about.timeline, caller.peer)
 
     async def _admit(
         self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record
     ) -> Admitted:
         """Find out who asks, for what, and with whose account; nothing has left the process yet."""
-        last = caller.repeat.admission
         now = self._wall()
+        remembered = self._remembered(head, caller, record, now)
+        if remembered is not None:
+            return remembered
+        admitted, grant = await self._judge(head, payload, caller, record, now)
+        self._note(record, grant, admitted.credential, now)
+        if admitted.body is None:
+            caller.repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
+        return admitted
+
+    def _admit_at_hand(self, head: Head, caller: CallerConnection, record: Record) -> Admitted | None:
+        """As :meth:`_admit`, for a request without a body; None when it takes waiting."""
+        now = self._wall()
+        remembered = self._remembered(head, caller, record, now)
+        if remembered is not None:
+            return remembered
+        target, service = self._by_arrival(head, caller)
+        presented = caller.repeat.presented(head, service, target.query)
+        grant = self._grant(caller, record, now, presented)
+        route, method = self._route(head, record, grant, target, service)
+        _, credential = self._account(head, route.service, route)
+        if credential is None:
+            return None
+        check(grant.permits, route.service, credential.connection, method, route.path)
+        admitted = Admitted(head, route, presented, credential)
+        self._note(record, grant, credential, now)
+        caller.repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
+        return admitted
+
+    def _remembered(
+        self, head: Head, caller: CallerConnection, record: Record, now: float
+    ) -> Admitted | None:
+        """What was found out about the same request before, if all that it was found out from is the same."""
+        last = caller.repeat.admission
         if (
             isinstance(last, _Admission)
             and last.admitted.head is head
@@ -171,11 +294,7 @@ class DataPlane:
             if self.connectors.ready(route.service.type_id, route.connection) is credential:
                 self._note(record, last.grant, credential, now)
                 return last.admitted
-        admitted, grant = await self._judge(head, payload, caller, record, now)
-        self._note(record, grant, admitted.credential, now)
-        if admitted.body is None:
-            caller.repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
-        return admitted
+        return None
 
     def _note(self, record: Record, grant: Grant, credential: Credential, now: float) -> None:
         record.key_id = grant.record.key_id
@@ -186,29 +305,15 @@ class DataPlane:
     async def _judge(
         self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record, now: float
     ) -> tuple[Admitted, Grant]:
-        target, service = by_arrival(
-            parse_target(head.target),
-            head.target,
-            self.catalog.services,
-            listener=caller.listener,
-            host=head.host,
-            suffixes=self._options.host_suffixes,
-        )
+        target, service = self._by_arrival(head, caller)
         body: bytes | None = None
         try:
             presented = caller.repeat.presented(head, service, target.query)
         except InvalidKey:
             presented, body = await key_in_form(head, target, service, payload, caller)
-        grant = caller.repeat.grant(presented, self.keyring, now, caller.peer)
-        record.key_id = grant.record.key_id
-        self.used[grant.record.key_id] = now
-        if service is None:
-            target, service = self._rooted(grant, head)
-        record.service = service.type_id
-        if self._options.body_bytes and head.length > self._options.body_bytes:
-            raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
-        route = match(target, head.method, service)
-        method = effective_method(head, route.query, service)
+        grant = self._grant(caller, record, now, presented)
+        route, method = self._route(head, record, grant, target, service)
+        service = route.service
         obtain, credential = self._account(head, service, route)
         name = route.connection if credential is None else credential.connection
         if name is None and grant.permits.names_connections(service.type_id):
@@ -223,6 +328,35 @@ class DataPlane:
             return Admitted(head, route, presented, credential), grant
         framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
         return Admitted(framed, route, presented, credential, body, watched=body is None), grant
+
+    def _by_arrival(self, head: Head, caller: CallerConnection) -> tuple[Target, Service | None]:
+        return by_arrival(
+            parse_target(head.target),
+            head.target,
+            self.catalog.services,
+            listener=caller.listener,
+            host=head.host,
+            suffixes=self._options.host_suffixes,
+        )
+
+    def _grant(self, caller: CallerConnection, record: Record, now: float, presented: Presented) -> Grant:
+        """Whose key it is."""
+        grant = caller.repeat.grant(presented, self.keyring, now, caller.peer)
+        record.key_id = grant.record.key_id
+        self.used[grant.record.key_id] = now
+        return grant
+
+    def _route(
+        self, head: Head, record: Record, grant: Grant, target: Target, service: Service | None
+    ) -> tuple[Route, str]:
+        """Where the request goes, and the method that counts for permits."""
+        if service is None:
+            target, service = self._rooted(grant, head)
+        record.service = service.type_id
+        if self._options.body_bytes and head.length > self._options.body_bytes:
+            raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
+        route = match(target, head.method, service)
+        return route, effective_method(head, route.query, service)
 
     def _account(self, head: Head, service: Service, route: Route) -> tuple[Obtain, Credential | None]:
         """How to obtain the account's credential, and the one that is at hand."""
@@ -251,7 +385,7 @@ class DataPlane:
         timeline: Timeline,
     ) -> None:
         """Send the request with the account's token and relay the answer."""
-        head, credential = admitted.head, admitted.credential
+        head = admitted.head
         upload = None
         if head.body != "none":
             watch = admitted.presented.key if admitted.watched else None
@@ -260,20 +394,27 @@ class DataPlane:
         try:
             injection, outgoing = self._outgoing(admitted, caller.repeat)
             answer = await exchange.send(injection.origin, outgoing)
-            rule = injection.refusals.get(answer.status)
-            if rule is not None and injection.line in outgoing and await exchange.is_refused(rule, answer):
-                newer = await self.connectors.refused(credential)
-                if newer is not None and newer is not credential and exchange.replayable:
-                    again = admitted._replace(credential=newer)
-                    injection, outgoing = self._outgoing(again, caller.repeat)
-                    answer = await exchange.send_again(injection.origin, outgoing)
-            await exchange.relay(answer, injection.token)
+            await self._see_through(exchange, answer, _Sent(admitted, injection, outgoing), caller)
         except BaseException:
             exchange.drop()
             raise
         finally:
             if upload is not None:
                 timeline.bytes_in = upload.size
+
+    async def _see_through(
+        self, exchange: Exchange, answer: AnswerHead, sent: _Sent, caller: CallerConnection
+    ) -> None:
+        """Relay the answer; after a refusal of the token, that to the request with a newer one (R63)."""
+        admitted, injection, outgoing = sent
+        rule = injection.refusals.get(answer.status)
+        if rule is not None and injection.line in outgoing and await exchange.is_refused(rule, answer):
+            newer = await self.connectors.refused(admitted.credential)
+            if newer is not None and newer is not admitted.credential and exchange.replayable:
+                again = admitted._replace(credential=newer)
+                injection, outgoing = self._outgoing(again, caller.repeat)
+                answer = await exchange.send_again(injection.origin, outgoing)
+        await exchange.relay(answer, injection.token)
 
     def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
         """What the account puts into the request, and the request's head as bytes with it in."""

@@ -24,4 +24,8 @@ class Place:
         return None
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Give it back."""
         self._at_work[self._service] -= 1

@@ -11,11 +11,12 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_server import Server
 
 from proxy.errors import Overloaded, RequestError
-from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.caller import CallerConnection, UnderWay
 from proxy.forwarding.limits import ServerLimits
 
 SWEEP_S = 0.5
 Answerer = Callable[[RawRequestMessage, StreamReader, CallerConnection], Awaitable[None]]
+Beginner = Callable[[RawRequestMessage, CallerConnection], UnderWay | None]
 Refuser = Callable[[RequestError, CallerConnection], None]
 
 
@@ -24,13 +25,17 @@ class DataServer(Server):
 
     Args:
         answer: the data path, called once a request.
+        begin: the data path's short way; None: there is none.
         refuse: writes the answer to a message that is no request and ends the connection.
         limits: see ServerLimits.
     """
 
-    def __init__(self, answer: Answerer, refuse: Refuser, limits: ServerLimits) -> None:
+    def __init__(
+        self, answer: Answerer, refuse: Refuser, limits: ServerLimits, *, begin: Beginner | None = None
+    ) -> None:
         super().__init__(_unused, handler_cancellation=True)
         self.answer = answer
+        self.begin = begin or _never
         self.refuse = refuse
         self.limits = limits
         self.draining = False
@@ -101,6 +106,10 @@ class DataServer(Server):
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         return clean
+
+
+def _never(message: RawRequestMessage, caller: CallerConnection) -> UnderWay | None:  # noqa: ARG001  # a Beginner
+    return None
 
 
 async def _unused(_: Any) -> Any:

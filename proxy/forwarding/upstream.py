@@ -36,7 +36,8 @@ class UpstreamConnection(asyncio.Protocol):
     """Idle, or at work on one exchange; lost or aborted at any point.
 
     ``last_activity``, ``started`` and ``idle_since`` are seconds of ``clock``, read by the pool's sweep,
-    which enforces the timeouts. ``lane`` is the pool's key, ``address`` what was dialled.
+    which enforces the timeouts. ``lane`` is the pool's key, ``address`` what was dialled. ``on_head``: called
+    once, when the head of the answer is there or never will be; then :meth:`wait_head` does not wait.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         "idle_since",
         "lane",
         "last_activity",
+        "on_head",
         "started",
         "uploading",
     )
@@ -73,6 +75,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.answered = self.uploading = False
         self.lane: LaneKey | None = None
         self.address = ""
+        self.on_head: Callable[[], None] | None = None
         self.idle_since = self.last_activity = self.started = clock()
 
     # --- the exchange, for whoever forwards ---------------------------------------------------------
@@ -86,6 +89,11 @@ class UpstreamConnection(asyncio.Protocol):
     def waiting(self) -> bool:
         """The whole request is sent and the head of its answer has not come."""
         return self._reader.head is None and not self.uploading
+
+    @property
+    def head(self) -> AnswerHead | None:
+        """The head of the final answer, once it is there."""
+        return self._reader.head
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
@@ -219,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
         )
         reader.finish()
         self._at_work = False
-        self._sink = None
+        self._sink = self.on_head = None
         if not reusable:
             self.abort()
             return False
@@ -229,6 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection at once."""
+        self.on_head = None
         if self._transport is not None and not self._lost:
             self._lost = True  # connection_lost comes a turn of the loop later: nobody may take it until then
             self._transport.abort()
@@ -306,7 +315,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._write_waiter.set_result(None)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self.on_head is not None:
+            on_head, self.on_head = self.on_head, None
+            on_head()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _fail(self, error: RequestError) -> None:

@@ -91,7 +91,7 @@ class Scene:
             options=options,
             wall=lambda: self.wall,
         )
-        self.server = DataServer(self.plane.answer, self.plane.refuse, limits)
+        self.server = DataServer(self.plane.answer, self.plane.refuse, limits, begin=self.plane.begin)
         self.keys(steps.record("*"))
         self.address: raw.Address = ("127.0.0.1", 0)
 
