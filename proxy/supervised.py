@@ -28,7 +28,7 @@ class Supervised:
     Args:
         number: its place, from 1.
         child: the process; ours: our end of its channel.
-        on_told: called after every frame of it with the frame's kind.
+        on_told: called after every frame of it with the frame's kind, and with ``end``.
 
     ``taken`` is the last change of the vault that is in force there, ``may_go`` whether it was told to accept
     connections, ``was_ready`` whether it ever did; ``tally`` and ``checks`` are as last reported.
@@ -78,6 +78,7 @@ class Supervised:
                 self._heard(*told)
         finally:
             self.state = "ending"
+            self._on_told(self, "end")
             for one in self._asked.values():
                 if not one.done():
                     one.set_exception(WorkerLostError(f"worker {self.number} ended"))

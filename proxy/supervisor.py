@@ -198,7 +198,9 @@ class Supervisor:
     def _told(self, worker: Supervised, kind: str) -> None:
         if kind == "loaded":
             self.core.metrics.define(worker.definitions)
-        if kind in {"loaded", "taken"}:
+            if self._stopping.is_set():
+                worker.send("drain")  # it was not there yet when the others were told
+        if kind in {"loaded", "taken", "drained", "end"}:
             self._settle_taken()
         if kind == "ready":
             log.event("worker_ready", worker=worker.number, pid=worker.pid)
@@ -210,11 +212,12 @@ class Supervisor:
     def _settle_taken(self) -> None:
         """Let in who has what all others have; then tell which change of the vault is in force everywhere."""
         own = 0 if self.core.vault is None else self.core.vault.snapshot.sequence
-        for worker in self._workers.values():
+        workers = self._workers.values()
+        for worker in workers:
             if worker.state == "loaded" and worker.taken >= self._mark and not worker.may_go:
                 worker.may_go = True
                 worker.send("go")
-        counted = [worker.taken for worker in self._workers.values() if worker.may_go]
+        counted = [worker.taken for worker in workers if worker.may_go and worker.state != "ending"]
         mark = min((own, *counted))
         if mark > self._mark:
             self._mark = mark
