@@ -214,6 +214,7 @@ def _by_paste(settings: Settings, service: Service, wish: Wish) -> Outcome:
     """This terminal is the browser's other half: what it made stays here, what comes back is typed here."""
     oauth = oauth_of(service)
     if wish.scopes is None and oauth.scopes and oauth.scopes_verified == "memory":
+        with_vault(settings, lambda vault, catalog: _check_registration(settings, vault, catalog, wish))
         wish = replace(wish, scopes=_asked_scopes(service, oauth.scopes))
     carried = with_vault(settings, lambda vault, catalog: _depart(settings, vault, catalog, wish))
     output.note("Open this address in any browser and decide there:\n")
@@ -251,6 +252,12 @@ def _asked_scopes(service: Service, suggested: tuple[str, ...]) -> tuple[str, ..
     output.note("Press Enter to ask for these, or type others, separated by spaces:")
     typed = sys.stdin.readline().split()
     return tuple(typed) or suggested
+
+
+async def _check_registration(settings: Settings, vault: Vault, catalog: Catalog, wish: Wish) -> None:
+    """Nobody is asked for scopes before there is an app that could ask for them."""
+    async with opened_connecting(settings, vault, catalog, public_url_of(settings)) as connecting:
+        await connecting.flows.registration_for(find_service(catalog, wish.service), wish.registration)
 
 
 async def _depart(settings: Settings, vault: Vault, catalog: Catalog, wish: Wish) -> _Carried:

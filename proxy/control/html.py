@@ -39,7 +39,7 @@ class Pages:
         )
 
     def add(self, app: web.Application) -> None:
-        """Serve the style sheet; its name changes with its text, so browsers may keep it."""
+        """Serve the style sheet, whose name changes with its text, so browsers may keep it; and no icon."""
 
         async def style(_: web.Request) -> web.Response:
             return web.Response(
@@ -50,4 +50,8 @@ class Pages:
                 },
             )
 
+        async def no_icon(_: web.Request) -> web.Response:
+            return web.Response(status=204)
+
         app.router.add_get(self._style_path, style)
+        app.router.add_get("/favicon.ico", no_icon)

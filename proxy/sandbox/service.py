@@ -14,7 +14,7 @@ from proxy.sandbox.provider import Asked, Provider, RefusedError
 
 _CONSENT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Sandbox: allow access?</title></head>
+<title>Sandbox: allow access?</title><link rel="icon" href="data:,"></head>
 <body style="font:1rem/1.5 system-ui;max-width:32rem;margin:10vh auto;padding:0 1rem">
 <h1>Allow access to the Sandbox?</h1>
 <p>This provider exists only on this machine, while the demo runs. An app wants to use your account.</p>

@@ -4,7 +4,6 @@ import asyncio
 import re
 from pathlib import Path
 
-import pytest
 from multidict import CIMultiDict
 from support.browser import Browser, query
 from support.connecting import Scene, scene
@@ -125,45 +124,43 @@ async def test_only_the_browser_that_began_can_end_it(tmp_path: Path) -> None:
         assert one.connection() is None
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"state": "A" * 43}, "This answer belongs to no attempt"),
-        ({"state": None}, "This answer belongs to no attempt"),
-        ({"state": ""}, "This answer belongs to no attempt"),
-        ({"code": None}, "The provider's answer makes no sense"),
-        ({"code": ""}, "The provider's answer makes no sense"),
-        ({"error": "access_denied"}, "The provider's answer makes no sense"),
-        ({"code": [STRANGE, STRANGE]}, "The provider's answer makes no sense"),
-        ({"iss": None}, "The answer came from another provider"),
-        ({"iss": "https://evil.example"}, "The answer came from another provider"),
-        ({"code": STRANGE}, "The provider did not take its own code"),
-        ({"code": None, "error": "access_denied"}, "Access was not granted"),
-        ({"code": None, "error": "invalid_scope"}, "The provider refused"),
-        ({"code": None, "error": f"<b>{STRANGE}"}, "The provider refused"),
-    ],
-)
-async def test_answers_that_are_none(
-    tmp_path: Path, change: dict[str, str | list[str] | None], told: str
-) -> None:
+NO_ANSWERS: list[tuple[dict[str, str | list[str] | None], str]] = [
+    ({"state": "A" * 43}, "This answer belongs to no attempt"),
+    ({"state": None}, "This answer belongs to no attempt"),
+    ({"state": ""}, "This answer belongs to no attempt"),
+    ({"code": None}, "The provider's answer makes no sense"),
+    ({"code": ""}, "The provider's answer makes no sense"),
+    ({"error": "access_denied"}, "The provider's answer makes no sense"),
+    ({"code": [STRANGE, STRANGE]}, "The provider's answer makes no sense"),
+    ({"iss": None}, "The answer came from another provider"),
+    ({"iss": "https://evil.example"}, "The answer came from another provider"),
+    ({"code": STRANGE}, "The provider did not take its own code"),
+    ({"code": None, "error": "access_denied"}, "Access was not granted"),
+    ({"code": None, "error": "invalid_scope"}, "The provider refused"),
+    ({"code": None, "error": f"<b>{STRANGE}"}, "The provider refused"),
+]
+
+
+async def test_answers_that_are_none(tmp_path: Path) -> None:
     """State missing, wrong; code missing, doubled, with an error; foreign issuer: a page, nothing stored, nothing repeated (R95, R99, R102)."""
     async with scene(tmp_path) as one, Browser() as browser:
-        place = (await one.allowed(browser)).headers["Location"]
-        base, _, _ = place.partition("?")
-        given = [
-            (name, value)
-            for name, values in {**query(place), **change}.items()
-            if values is not None
-            for value in (values if isinstance(values, list) else [values])
-        ]
-        page = await browser.open(f"{base}?" + "&".join(f"{name}={value}" for name, value in given))
-        assert (page.status, heading(page.text).replace("&#39;", "'")) == (400, told)
-        assert STRANGE not in page.text
-        assert "code=" not in str(page.url)
-        assert one.connection() is None
-        again = await browser.open(place)
-        if "state" not in change:  # spent by the first answer
-            assert heading(again.text) == "This answer belongs to no attempt"
+        for change, told in NO_ANSWERS:
+            place = (await one.allowed(browser)).headers["Location"]
+            base, _, _ = place.partition("?")
+            given = [
+                (name, value)
+                for name, values in {**query(place), **change}.items()
+                if values is not None
+                for value in (values if isinstance(values, list) else [values])
+            ]
+            page = await browser.open(f"{base}?" + "&".join(f"{name}={value}" for name, value in given))
+            assert (page.status, heading(page.text).replace("&#39;", "'")) == (400, told), change
+            assert STRANGE not in page.text
+            assert "code=" not in str(page.url)
+            assert one.connection() is None
+            if "state" not in change:  # spent by the first answer
+                again = await browser.open(place)
+                assert heading(again.text) == "This answer belongs to no attempt", change
 
 
 async def test_an_answer_counts_once(tmp_path: Path) -> None:

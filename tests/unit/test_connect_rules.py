@@ -12,8 +12,12 @@ from support.commands import Inside
 from proxy.catalog.loader import load_catalog
 from proxy.connecting import missing_scopes
 from proxy.connectors.flow import Wish, check_scopes, completed, new_code
+from proxy.connectors.flows import Flows
+from proxy.connectors.masterkey import KeyFile
 from proxy.connectors.model import Connection
+from proxy.connectors.oauth.registration import Registrations
 from proxy.connectors.passwords import hashed, is_right, new_password
+from proxy.connectors.vault import Vault
 from proxy.control.browsers import Cookies
 from proxy.control.returning import safe_return
 from proxy.control.signin import Attempts
@@ -29,21 +33,28 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return Inside(tmp_path, capsys, monkeypatch)
 
 
-def test_every_service_says_its_next_step(cli: Inside) -> None:
+async def test_every_service_says_its_next_step(tmp_path: Path) -> None:
     """Without an app each of the 32 names the console, the redirect address and the command, or https first where http is refused."""
-    params = {"wix": ("--param", "instance_id=6a6aefc3-0000-4000-8000-000000000000")}
-    for name, service in CATALOG.services.items():
-        done = cli("connect", name, "--paste", "--scope", "x", *params.get(name, ()))
-        assert done.code == 3, done
-        assert service.oauth is not None
-        if service.oauth.loopback_redirect:
-            family = service.oauth.family
-            assert service.console in done.err, name
-            assert f"http://localhost:8081/callback/{family}" in done.err
-            assert f"connector-proxy registrations set {family} --client-id ID" in done.err
-        else:
-            assert "takes only https redirect addresses" in done.err
-        assert "--access-token-stdin" in done.err
+    given = {"wix": {"instance_id": "6a6aefc3-0000-4000-8000-000000000000"}}
+    vault = await Vault.open(tmp_path, KeyFile(tmp_path / "master.key"), catalog=CATALOG, clock=time.time)
+    flows = Flows(
+        vault, lambda: CATALOG, Registrations({}, vault), public_url="http://localhost:8081", clock=time.time
+    )
+    try:
+        for name, service in CATALOG.services.items():
+            with pytest.raises(ConfigurationError) as refused:
+                await flows.begin(Wish(name, "default", given.get(name, {}), ("x",)), actor="test")
+            assert service.oauth is not None
+            text, family = str(refused.value), service.oauth.family
+            if service.oauth.loopback_redirect:
+                assert service.console in text, name
+                assert f"http://localhost:8081/callback/{family}" in text
+                assert f"connector-proxy registrations set {family} --client-id ID" in text
+            else:
+                assert "takes only https redirect addresses" in text
+            assert "--access-token-stdin" in text
+    finally:
+        await vault.close()
 
 
 def test_an_https_address_is_good_for_all(cli: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
