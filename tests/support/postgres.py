@@ -9,10 +9,10 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,8 +95,8 @@ class Postgres:
         self._programs = _reachable(_programs(version), self._folder)
         self._data = self._folder / "data"
         self._socket = self._folder / "socket"
-        self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._log = self._folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
         self._template: str | None = None
         self.port = _free_port()
@@ -128,25 +128,17 @@ class Postgres:
             str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self._socket),
             "-h", "127.0.0.1", "-p", str(self.port), *options,
         ]  # fmt: skip
-        self._process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd="/",
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  # it only makes a system call
-            **_as_user(),
-        )
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            if _READY in line:
-                break
-        else:
-            raise AssertionError("PostgreSQL did not start")
-        self._reader = threading.Thread(
-            target=self._process.stderr.read, daemon=True
-        )  # so that it never blocks
-        self._reader.start()
+        with self._log.open("wb") as log:
+            process = self._process = subprocess.Popen(
+                command,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  # it only makes a system call
+                **_as_user(),
+            )
+        _wait(lambda: _READY in self._log.read_text(errors="replace") or process.poll() is not None)
+        assert process.poll() is None, self._log.read_text(errors="replace")
 
     def stop(self) -> None:
         """Stop it as an administrator does: connections are closed by the server."""
@@ -160,30 +152,21 @@ class Postgres:
         process, self._process = self._process, None
         if process is None:
             return
-        if number is signal.SIGKILL:
-            os.killpg(process.pid, number)
-            for child in _others_of(process.pid):
-                os.kill(child, number)
-        else:
-            process.send_signal(number)
+        children = _others_of(process.pid)
+        _signal([process.pid, *children] if number is signal.SIGKILL else [process.pid], number)
         process.wait(20)
-        if self._reader is not None:
-            self._reader.join(20)
-        if process.stderr is not None:
-            process.stderr.close()
+        _wait(lambda: not any(_is_running(child) for child in children))  # or its shared memory is in use
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """All its processes stopped (SIGSTOP): it answers nothing and closes nothing."""
         assert self._process is not None
         pids = [self._process.pid, *_others_of(self._process.pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        _signal(pids, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            _signal(pids, signal.SIGCONT)
 
     # --- its databases ----------------------------------------------------------------------------------
 
@@ -298,6 +281,27 @@ def _as_user() -> dict[str, Any]:
 def _die_with_parent() -> None:
     """In the child: SIGKILL when the tests end, however they do (prctl(2), PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not until():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+def _is_running(pid: int) -> bool:
+    """False for one that has ended, also while nobody has waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _others_of(pid: int) -> list[int]:
