@@ -33,7 +33,7 @@ class Plan:
 
 
 ROUND_S = 60.0
-SHORT = Plan(random=12, aimed=12, servers=0, workers=0, outages=0, faults=0, storms=0)
+SHORT = Plan(random=8, aimed=12, servers=0, workers=0, outages=0, faults=0, storms=0)
 
 
 async def chaos(plan: Plan, seed: int, folder: Path, tell: Callable[[str], None]) -> Tally:
@@ -42,8 +42,9 @@ async def chaos(plan: Plan, seed: int, folder: Path, tell: Callable[[str], None]
     async with fields(folder, tally, chance, SETTINGS) as (grounds, server):
         tell(f"{plan.aimed} kills inside a refresh")
         places = list(PLACES)
-        for number, one in _turns(grounds, plan.aimed):
-            await guarded(one, kill_inside(one, places[number // len(grounds) % len(places)]))
+        for number in range(plan.aimed):
+            one = grounds[(number + number // 12) % len(grounds)]  # every place meets every ground
+            await guarded(one, kill_inside(one, places[number % len(places)]))
         tell(f"{plan.random} kills at random")
         for _, one in _turns(grounds, plan.random):
             await guarded(one, kill_at_random(one))

@@ -29,6 +29,7 @@ class Server(Process):
     """``serve`` on a field's vault."""
 
     name = "connector-proxy"
+    start_limit = 90.0  # a busy machine is no loss
 
     def __init__(self, field: Field, workers: int) -> None:
         super().__init__(field.ground.folder)

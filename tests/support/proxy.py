@@ -57,6 +57,7 @@ class Process:
 
     name = "process"
     cwd = ROOT
+    start_limit = START_LIMIT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,7 +77,7 @@ class Process:
     def _start(self, command: list[str], environment: Mapping[str, str], ready: Path) -> dict[str, Any]:
         self.spawn(command, environment)
         assert self._child is not None
-        limit = time.monotonic() + START_LIMIT
+        limit = time.monotonic() + self.start_limit
         while time.monotonic() < limit:
             if self._child.poll() is not None:
                 raise RuntimeError(f"{self.name} ended with {self._child.returncode} at start:\n{self.log}")
@@ -88,7 +89,7 @@ class Process:
             if told.get("pid") == self._child.pid:
                 return dict(told)
         self.kill()
-        raise RuntimeError(f"{self.name} was not ready after {START_LIMIT} s:\n{self.log}")
+        raise RuntimeError(f"{self.name} was not ready after {self.start_limit} s:\n{self.log}")
 
     @property
     def pid(self) -> int:
