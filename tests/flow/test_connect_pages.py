@@ -2,13 +2,17 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from multidict import CIMultiDict
 from support.browser import Browser, query
-from support.connecting import Scene, scene
+from support.connecting import APP_SECRET, Scene, scene
 
+from proxy.catalog.model import Catalog
 from proxy.connectors.outcomes import FlowRefused
+from proxy.disconnecting import Disconnecting
 
 STRANGE = "canaryCODE" + "z9y8x7w6v5"
 
@@ -325,3 +329,81 @@ async def test_rows_hold_no_secret(tmp_path: Path) -> None:
         async with one.vault._store.snapshot() as transaction:
             (row,) = await transaction.fetch("SELECT * FROM flows")
         assert (row["sealed"], row["state_digest"], row["stage"]) == (None, None, "failed")
+
+
+async def test_scopes_from_memory_have_to_be_confirmed(tmp_path: Path) -> None:
+    """What nobody has checked is shown in a field and goes out only with the person's word, and as they changed it."""
+    async with scene(tmp_path, verified="memory") as one, Browser() as browser:
+        page = await browser.open(one.link(await one.begin()))
+        assert page.form.fields["scopes"].split() == ["things.read", "things.write"]
+        refused = await browser.submit(page)
+        assert (refused.status, "known from memory only" in refused.text) == (400, True)
+        odd = await browser.submit(page, confirmed="yes", scopes='things.read "x"')
+        assert (odd.status, "/authorize" in str(odd.url)) == (400, False)
+        consent = await browser.submit(page, confirmed="yes", scopes="things.read")
+        assert query(consent.url)["scope"] == "things.read"
+        assert (await browser.submit(consent, decision="allow", scope=["things.read"])).status == 200
+        again = await one.begin(params={})  # what was confirmed once need not be again
+        assert "checkbox" not in (await browser.open(one.link(again))).text
+
+
+async def test_no_secret_comes_out_of_a_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tokens, code, state, verifier, link and the app's secret are in no page of ours, no log and no file (R143)."""
+    async with scene(tmp_path) as one, Browser() as browser:
+        begun = await one.begin()
+        redirect = await one.allowed(browser, begun)
+        place = redirect.headers["Location"]
+        await browser.open(place)
+        await browser.open(place)  # refused, and logged
+        held = one.vault.snapshot.find("sandbox", "default")
+        assert held is not None
+        assert held.tokens is not None
+        assert held.tokens.refresh_token is not None
+        secrets = [
+            held.tokens.access_token.reveal(),
+            held.tokens.refresh_token.reveal(),
+            query(place)["code"],
+            query(place)["state"],
+            begun.link.reveal(),
+            APP_SECRET,
+        ]
+        leaving = "/connect/sandbox"  # the page that leads to the provider has to hold the state
+        ours = [p for p in browser.pages if str(p.url).startswith(one.public_url) and p.url.path != leaving]
+        spread = "".join(p.text + str(p.headers) for p in ours) + "".join(capsys.readouterr())
+        assert "connected" in spread
+        assert [secret for secret in secrets if secret in spread] == []
+        files = b"".join(path.read_bytes() for path in (tmp_path / "data").iterdir())
+        assert [secret for secret in secrets if secret.encode() in files] == []
+
+
+async def test_what_is_told_to_the_provider_at_the_end(tmp_path: Path) -> None:
+    """Removal revokes and erases; it erases too when the provider is away, and revokes nothing that others share, or in a copy (R109)."""
+    async with scene(tmp_path) as one, Browser() as browser:
+        ending = Disconnecting(one.vault, one.catalog, one.registrations, one.connecting._endpoint)
+        await one.connect(browser)
+        token, connection = one.token(), one.connection()
+        assert connection is not None
+        assert one.sandbox.provider.account(token) == "Ada at Acme"
+        told = await ending.disconnect(connection, actor="test")
+        assert (told.done, one.sandbox.provider.account(token), one.connection()) == (True, None, None)
+
+        await one.connect(browser)
+        connection = one.connection()
+        assert connection is not None
+        shared = {**one.catalog.services}
+        service = shared["sandbox"]
+        assert service.oauth is not None
+        shared["sandbox"] = replace(service, oauth=replace(service.oauth, revoke_shared=True))
+        await one.connect(browser, await one.begin("other"))
+        careful = replace(ending, catalog=Catalog(shared))
+        told = await careful.disconnect(connection, actor="test")
+        assert (told.done, "sandbox@other" in told.sentence) == (False, True)
+
+        last = one.connection(name="other")
+        assert last is not None
+        token = one.token(name="other")
+        await one.sandbox.stop()
+        told = await ending.disconnect(last, actor="test")
+        assert (told.done, one.connection(name="other")) == (False, None)
+        assert "could not be revoked" in told.sentence
+        assert one.sandbox.provider.account(token) is not None

@@ -136,11 +136,22 @@ async def provider(folder: Path) -> AsyncIterator[tuple[Sandbox, Path]]:
 
 @contextlib.asynccontextmanager
 async def scene(
-    folder: Path, *, return_to: tuple[str, ...] = (), password: str | None = None
+    folder: Path, *, return_to: tuple[str, ...] = (), password: str | None = None, verified: str = "live"
 ) -> AsyncIterator[Scene]:
-    """A scene with an empty vault; ``password``: the stored hash of an operator's password."""
+    """A scene with an empty vault.
+
+    Args:
+        folder: an empty one.
+        return_to: origins that a browser may be sent to.
+        password: the stored hash of an operator's password.
+        verified: how well the scopes of the service's file are known.
+    """
     async with provider(folder) as (sandbox, certificate):
         settings = load_settings(settings_file(folder, sandbox, certificate), {})
+        path = folder / "services" / f"{SERVICE}.toml"
+        path.write_text(
+            path.read_text().replace('scopes_verified = "live"', f'scopes_verified = "{verified}"')
+        )
         catalog = assembly.catalog_of(settings)
         made: Scene | None = None
 
