@@ -15,7 +15,7 @@ POLL_S = 0.25  # a key revoked elsewhere counts after this, where the store does
 STALE_S = 300.0  # how long the keys of a vault that cannot be read stay in force
 LATE_S = 5.0  # unread for longer: not ready
 USE_WRITTEN_S = 10.0
-USE_LIMIT_S = 3.0  # a database that hangs does not hold up the end of the server
+USE_LIMIT_S = 2.0  # a database that hangs does not hold up the end of the server
 _DAY_S = 86_400.0
 
 

@@ -30,7 +30,7 @@ OLDEST_SERVER = 14
 _READERS = 3
 _CONNECT_S = 5.0
 _ANSWER_S = 8.0  # longer than any limit that the server itself keeps
-_CLOSE_S = 2.0
+_CLOSE_S = 1.0
 _IDLE_S = 120.0
 _WRITER_LOCK = 0x636F6E6E70726F78  # "connprox": advisory locks count for one database
 
