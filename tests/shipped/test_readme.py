@@ -134,7 +134,7 @@ def command_lines() -> Iterator[object]:
             for number, line in enumerate(block.text.splitlines(), block.line):
                 for found in re.finditer(r"(?:^|[|(] ?)connector-proxy ([^|)#<]*)", line):
                     yield pytest.param(found.group(1), id=f"{page.name}:{number}")
-        for found in re.finditer(r"(?<!`)`connector-proxy ([^`]+)`", text):
+        for found in re.finditer(r"(?<!`)`connector-proxy ([^`<]+)[^`]*`", text):
             number = text.count("\n", 0, found.start()) + 1
             yield pytest.param(found.group(1), id=f"{page.name}:{number}")
 
