@@ -13,7 +13,9 @@ import psutil
 import pytest
 from support.commands import Inside, command
 from support.crew import Crew, Service, alive, answer, calling, gone
+from support.postgres import Postgres
 from support.serving import declared_key, get, until
+from support.vaults import MASTER
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +329,25 @@ def test_workers_that_cannot_start_end_the_server_with_the_reason(service: Servi
     assert crew.wait() == 3
     assert "cannot start: " in crew.log
     assert "master key command" in crew.log
+
+
+def test_workers_and_another_instance_share_a_postgresql(
+    service: Service, tmp_path: Path, postgres: Postgres
+) -> None:
+    """R89, R152: a revocation counts in all workers at once, and on the other instance within 5 s."""
+    site = {
+        "CONNECTOR_PROXY_DATABASE_URL": postgres.database(empty=True).url.reveal(),
+        "CONNECTOR_PROXY_MASTER_KEY": MASTER.reveal(),
+    }
+    with (
+        Crew(tmp_path / "one", service, environment=site) as one,
+        Crew(tmp_path / "two", service, workers=1, environment=site) as two,
+    ):
+        assert {answer(server.connected(key=one.key)) for server in (one, one, one, two)} == {200}
+        one.workers()[0].kill()
+        one.ready()
+        where = ("--data-dir", str(one.data))
+        done = command("keys", "revoke", "first", *where, folder=one.folder, extra=site)
+        assert (done.code, "has not taken" in done.err) == (0, False)
+        assert {answer(one.connected()) for _ in range(12)} == {401}
+        until(lambda: answer(two.connected(key=one.key)) == 401, 5, two)
