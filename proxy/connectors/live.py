@@ -60,8 +60,11 @@ class LiveStore:
         """Let go of the store."""
         await self._store.close()
 
-    async def _load(self) -> None:
+    async def _load(self, at_least: int | None = None) -> None:
+        """Read what changed; nothing to do where another has read as far as ``at_least`` meanwhile."""
         async with self._loading:
+            if at_least is not None and self.snapshot.sequence >= at_least:
+                return
             async with self._store.snapshot() as transaction:
                 changes = await read_changes(transaction, self.snapshot)
             used = {
@@ -116,7 +119,7 @@ class LiveStore:
                 transaction, change.now, actor=actor, action=action, subject=subject, detail=change.detail
             )
         try:
-            await self._load()
+            await self._load(change.sequence)
         except (StoreError, StateError):
             return  # committed all the same; ``watch`` comes back to it
 

@@ -1,7 +1,7 @@
 """What the vault holds in memory: connections with opened tokens, and keys; replaced, never changed."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.connectors import causes
@@ -51,12 +51,15 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What was read from the store: all ids, and the rows that are newer than the last snapshot."""
+    """What was read from the store: rows that are newer than the last snapshot, and the ids that are left.
+
+    ``connection_ids`` None: every connection of the last snapshot is still there.
+    """
 
     sequence: int
     since: int
     incarnation: str
-    connection_ids: frozenset[str]
+    connection_ids: frozenset[str] | None
     connections: tuple[Row, ...]
     key_ids: frozenset[str]
     keys: tuple[Row, ...]
@@ -69,11 +72,11 @@ async def read_changes(transaction: Transaction, known: Snapshot) -> Changes:
     identity = await transaction.fetch("SELECT incarnation FROM identity WHERE id = 1")
     goes_on = known.sequence <= sequence and known.incarnation == identity[0]["incarnation"]
     since = known.sequence if goes_on else -1
-    connection_ids = await transaction.fetch("SELECT connection_id FROM connections")
     connections = await transaction.fetch(
         f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1",  # noqa: S608  # our own column names
         since,
     )
+    connection_ids = await _ids_left(transaction, known if since >= 0 else Snapshot(), connections)
     key_ids = await transaction.fetch("SELECT key_id FROM keys")
     keys = await transaction.fetch(
         f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1",  # noqa: S608  # our own column names
@@ -84,12 +87,24 @@ async def read_changes(transaction: Transaction, known: Snapshot) -> Changes:
         sequence,
         since,
         str(identity[0]["incarnation"]),
-        frozenset(row["connection_id"] for row in connection_ids),
+        connection_ids,
         tuple(connections),
         frozenset(row["key_id"] for row in key_ids),
         tuple(keys),
         None if not active else str(active[0]["key_id"]),
     )
+
+
+async def _ids_left(
+    transaction: Transaction, known: Snapshot, changed: Sequence[Row]
+) -> frozenset[str] | None:
+    """The ids that there are, None when none of the known ones is missing: then counting them is enough."""
+    count = int((await transaction.fetch("SELECT COUNT(*) AS n FROM connections"))[0]["n"])
+    new = sum(row["connection_id"] not in known.held for row in changed)
+    if len(known.held) + new == count:
+        return None
+    rows = await transaction.fetch("SELECT connection_id FROM connections")
+    return frozenset(row["connection_id"] for row in rows)
 
 
 def _same(old: Credential, new: Credential) -> bool:
@@ -163,14 +178,47 @@ def _index(
     return by_service, credentials
 
 
+def _stays(old: Held | None, new: Held) -> bool:
+    """The connection is found under the same names as before."""
+    return old is not None and (
+        (old.connection.service, old.connection.name, old.connection.is_default)
+        == (new.connection.service, new.connection.name, new.connection.is_default)
+    )
+
+
+def _replaced(
+    previous: Snapshot, changed: Mapping[str, Held]
+) -> tuple[dict[str, tuple[Held, ...]], dict[tuple[str, str | None], Credential]]:
+    """The index where connections only got other values, as by a refresh: nothing is sorted anew."""
+    by_service, credentials = dict(previous.by_service), dict(previous.credentials)
+    for service in {new.connection.service for new in changed.values()}:
+        of_service = by_service[service]
+        by_service[service] = tuple(changed.get(one.connection.connection_id, one) for one in of_service)
+    for new in changed.values():
+        service, name = new.connection.service, new.connection.name
+        is_sole = new.connection.is_default or len(by_service[service]) == 1
+        for place in ((service, name), (service, None)) if is_sole else ((service, name),):
+            credentials.pop(place, None)
+            if new.credential is not None:
+                credentials[place] = new.credential
+    return by_service, credentials
+
+
 def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
     """The next snapshot; what did not change is the same object as before."""
     is_whole = changes.since < 0
-    held = {} if is_whole else {k: v for k, v in previous.held.items() if k in changes.connection_ids}
-    for row in changes.connections:
-        held[row["connection_id"]] = hold(row, ring, previous.held.get(row["connection_id"]))
+    left = changes.connection_ids
+    held = {} if is_whole else {k: v for k, v in previous.held.items() if left is None or k in left}
+    changed = {
+        row["connection_id"]: hold(row, ring, previous.held.get(row["connection_id"]))
+        for row in changes.connections
+    }
+    held.update(changed)
     keys = {} if is_whole else {k: v for k, v in previous.keys.items() if k in changes.key_ids}
     for row in changes.keys:
         keys[row["key_id"]] = key_of(row)
-    by_service, credentials = _index(held.values())
+    if is_whole or left is not None or not all(_stays(previous.held.get(k), v) for k, v in changed.items()):
+        by_service, credentials = _index(held.values())
+    else:
+        by_service, credentials = _replaced(previous, changed)
     return Snapshot(changes.sequence, changes.incarnation, held, by_service, credentials, keys)
