@@ -6,9 +6,11 @@ from socket import socket
 from aiohttp import web
 from yarl import URL
 
+from proxy import log
 from proxy.connecting import connecting_of
 from proxy.control.browsers import Cookies
 from proxy.control.connect import ConnectPages
+from proxy.control.guarded import LOOPBACK_HOSTS
 from proxy.control.health import Readiness, make_control_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
@@ -49,6 +51,8 @@ class ControlSide:
         if core.vault is None or core.registrations is None:
             return ()
         settings, public_url = core.settings, core.settings.control.origin(texts(self._sockets))
+        if public_url.startswith("http:") and URL(public_url).host not in LOOPBACK_HOSTS:
+            log.event("control_plane_unencrypted", level="warning", public_url=public_url)
         connecting = connecting_of(
             settings,
             lambda: core.catalog,
