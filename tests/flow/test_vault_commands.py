@@ -66,9 +66,8 @@ def _metric(server: Serve, name: str) -> float:
     return float(found.group(1))
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_server_goes_on_through_the_life_of_its_vault(cli: Inside, hook: Hook, workers: str) -> None:
-    """Notices, rotation, backup, restore, adoption: with one process and with workers, each shows within moments."""
+def test_a_server_goes_on_through_the_life_of_its_vault(cli: Inside, hook: Hook) -> None:
+    """Notices, rotation, backup, restore, adoption beside a server with two workers: each shows within moments."""
     (cli.folder / "proxy.toml").write_text(
         '[services]\nenabled = ["slack"]\n'
         '[egress]\nallow_addresses = ["127.0.0.1/32"]\n'
@@ -81,7 +80,7 @@ def test_a_server_goes_on_through_the_life_of_its_vault(cli: Inside, hook: Hook,
         return done
 
     def serving() -> Serve:
-        return Serve(cli.folder, *QUICK, "--workers", workers, extra={"HOOK": SECRET})
+        return Serve(cli.folder, *QUICK, "--workers", "2", extra={"HOOK": SECRET})
 
     with serving() as server:
         run("connect", "slack", "--access-token-stdin", stdin=b"xoxp-kept")
