@@ -159,7 +159,7 @@ def test_first_key_is_shown_on_a_terminal(tmp_path: Path) -> None:
 def test_server_json_tells_bound_addresses_and_goes_away(tmp_path: Path) -> None:
     """With port 0 the real ports are in server.json as soon as they answer; at the end it is removed."""
     with Serve(tmp_path) as server:
-        assert set(server.told) == {"pid", "data", "tls", "control", "listeners"}
+        assert set(server.told) == {"pid", "data", "tls", "control", "listeners", "public_url"}
         assert server.told["pid"] == server.pid
         hosts = {text.rpartition(":")[0]: int(text.rpartition(":")[2]) for text in server.told["data"]}
         assert "127.0.0.1" in hosts
