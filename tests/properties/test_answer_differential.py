@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.answers import METHODS, SEEDS, disagreement, mutations, outcome, pieces_of
+from support.answers import METHODS, SEEDS, disagreement, mutations, outcome, pieces_of, read
 
 MUTATIONS = 20_000
 
@@ -95,6 +95,8 @@ def test_how_the_bytes_are_cut_changes_nothing(data, method, closed, cuts):
     whole = outcome([data], method, closed=closed)
     assert outcome(pieces_of(data, cuts), method, closed=closed) == whole
     assert outcome([data[i : i + 1] for i in range(len(data))], method, closed=closed) == whole
+    assert outcome([data], method, closed=closed, expecting=True) == whole
+    assert outcome(pieces_of(data, cuts), method, closed=closed, expecting=True) == whole
 
 
 @pytest.mark.parametrize("seed", [20_261_122])
@@ -108,9 +110,71 @@ def test_mutated_answers(seed, report):
         whole = outcome([data], method, closed=closed)
         cuts = [random_.randrange(10_000) for _ in range(3)]
         assert outcome(pieces_of(data, cuts), method, closed=closed) == whole, (data, method, closed, cuts)
+        assert outcome([data], method, closed=closed, expecting=True) == whole, (data, method, closed)
         taken += bool(whole[0])
     assert MUTATIONS // 10 < taken < MUTATIONS  # neither all good nor all bad: the loop tests something
     report(f"mutated answers: {MUTATIONS}, of which {taken} are whole")
+
+
+HEADS = [
+    b"Date: x\r\nContent-Length: 2\r\n\r\nok",
+    b"A:  x\r\nContent-Length: 2\r\n\r\nok",
+    b"A: x \r\nContent-Length: 2\r\n\r\nok",
+    b"A: \tx\r\nContent-Length: 2\r\n\r\nok",
+    b"A: x\ty\r\nContent-Length: 2\r\n\r\nok",
+    b"A:\r\nContent-Length: 2\r\n\r\nok",
+    b"A: \r\nContent-Length: 2\r\n\r\nok",
+    b"A: x\x00\r\nContent-Length: 2\r\n\r\nok",
+    b"A: x\n B: y\r\nContent-Length: 2\r\n\r\nok",
+    b"A: x\r\n folded\r\nContent-Length: 2\r\n\r\nok",
+    b"A: \xe4\r\nContent-Length: 02\r\n\r\nok",
+    b"Content-Length: +2\r\n\r\nok",
+    b"Content-Length: 2, 2\r\n\r\nok",
+    b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+    b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
+    b"Content-Length: 2\r\nConnection: close\r\n\r\nok",
+    b"Content-Length: 2\r\nConnection: A\r\nA: x\r\n\r\nok",
+    b"Content-Length: 2\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nok",
+    b"Content-Length: 2\r\nProxy-Connection: close\r\n\r\nok",
+    b"Content-Length: 2\r\nContent-Encoding: gzip\r\n\r\nok",
+    b"Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n",
+    b"Content-Length: 3\r\n\r\nok",
+    b"Content-Length: 0\r\n\r\n",
+    b"Content-Length: 0\r\n\r\nx",
+    b"Content-Length: 999999999999999999\r\n\r\nok",
+    b"Content-Length: 9999999999999999999\r\n\r\nok",
+]
+LINES = [
+    b"200 OK",
+    b"204 No Content",
+    b"304 x",
+    b"404 Not Found",
+    b"599 z",
+    b"600 z",
+    b"100 C",
+    b"200",
+    b"200 ",
+    b"200  OK",
+    b"200 O\tK",
+]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("line", LINES)
+def test_what_was_expected_is_read_as_the_parser_reads_it(line, method):
+    """An answer that is read without the parser, since the one before looked alike, means what the parser says (R47)."""
+    taken = 0
+    for version in (b"HTTP/1.1 ", b"HTTP/1.0 ", b"HTTP/1.1  ", b"http/1.1 "):
+        for head in HEADS:
+            data = version + line + b"\r\n" + head
+            for closed in (True, False):
+                plain = outcome([data], method, closed=closed, expecting=True)
+                assert plain == outcome([data], method, closed=closed), data
+                cut = data.index(b"\r\n\r\n") + 4
+                pieces = pieces_of(data, [cut, cut + 1])
+                assert outcome(pieces, method, closed=closed, expecting=True) == plain, data
+            taken += read([data], method, closed=False, expecting=True)._left is not None
+    assert bool(taken) is (line in {b"200 OK", b"204 No Content", b"304 x", b"404 Not Found", b"599 z"})
 
 
 def test_noise():

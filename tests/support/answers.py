@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import h11
 
+from proxy.errors import UpstreamProtocol
+from proxy.forwarding import framing
 from proxy.forwarding.answer import AnswerReader
 from proxy.forwarding.framing import trailer_lines
 from proxy.forwarding.headers import HOP_BY_HOP, MARKER_PREFIXES, NEVER_RETURNED
@@ -72,9 +74,14 @@ class Faithful(AnswerReader):
             raise
 
 
-def read(pieces: Sequence[bytes], method: bytes, *, closed: bool) -> AnswerReader:
-    """Our reading; an exception out of ``feed`` or a callback is the caller's to see."""
+def read(pieces: Sequence[bytes], method: bytes, *, closed: bool, expecting: bool = False) -> AnswerReader:
+    """Our reading; an exception out of ``feed`` or a callback is the caller's to see.
+
+    ``expecting``: as if the answer before had fields of the same names, so that it is tried without the parser.
+    """
     reader = Faithful()
+    if expecting:
+        reader._plan = expected(b"".join(pieces))
     reader.begin(method)
     for piece in pieces:
         reader.feed(piece)
@@ -211,9 +218,20 @@ def _passed_on(reader: AnswerReader, mine: Meaning, method: bytes) -> str | None
     return None
 
 
-def outcome(pieces: Sequence[bytes], method: bytes, *, closed: bool) -> tuple[object, ...]:
-    """Everything that may not depend on how the bytes were cut."""
-    reader = read(pieces, method, closed=closed)
+def expected(data: bytes) -> framing.Plan | None:
+    """The plan for the names that seem to stand in a head; None where they are none."""
+    lines = data.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+    try:
+        return framing._plan(tuple(line.partition(b":")[0] for line in lines))
+    except UpstreamProtocol:
+        return None
+
+
+def outcome(
+    pieces: Sequence[bytes], method: bytes, *, closed: bool, expecting: bool = False
+) -> tuple[object, ...]:
+    """Everything that may not depend on how the bytes were cut, nor on what was expected."""
+    reader = read(pieces, method, closed=closed, expecting=expecting)
     broken = reader.fault is not None
     return (
         reader.complete,
