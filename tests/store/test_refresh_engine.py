@@ -102,7 +102,7 @@ async def test_an_answer_without_refresh_token_keeps_the_old_one(sqlite: VaultPl
         connection = await on.connect()
         end = on.clock() + 90 * 86400
         sqlite.run(
-            f"UPDATE connections SET refresh_expires_at = {round(end * 1000)}, sequence = sequence + 1"
+            f"UPDATE connections SET refresh_expires_at = {round(end * 1000)}, sequence = sequence + 1"  # noqa: S608  # a number of ours
         )
         for reply in (good(refresh_token=None), good(refresh_token="spend-0"), good(refresh_token="next")):
             on.provider.answer(reply)
