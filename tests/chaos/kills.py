@@ -74,12 +74,11 @@ async def _until(look: Callable[[], Awaitable[bool]], what: str) -> None:
             raise AssertionError(f"never came to: {what}")
 
 
-async def _arrived(field: Field) -> None:
-    async def waiting() -> bool:
-        counts = await asyncio.to_thread(field.provider.counts)
-        return counts.get("refresh_token", {}).get("waiting", 0) > 0
+async def _arrived(field: Field, before: int) -> None:
+    async def come() -> bool:
+        return await requests(field) > before
 
-    await _until(waiting, "a token request waits at the provider")
+    await _until(come, "a token request reaches the provider")
 
 
 async def _carried_out(field: Field, before: int) -> None:
@@ -104,8 +103,8 @@ async def claimed_not_sent(field: Field) -> None:
 async def sent_not_carried_out(field: Field) -> None:
     """The request has arrived; the provider carries it out when nobody waits any more."""
     before = await requests(field)
-    field.provider.adjust(before_s=0.1)
-    await _arrived(field)
+    field.provider.adjust(before_s=0.2)
+    await _arrived(field, before)
     await field.kill()
     await _carried_out(field, before)
 
@@ -130,8 +129,8 @@ async def half_an_answer(field: Field) -> None:
 async def answered_not_saved(field: Field) -> None:
     """The whole answer is there, and the database takes no writes."""
     before = await requests(field)
-    field.provider.adjust(before_s=0.1)
-    await _arrived(field)
+    field.provider.adjust(before_s=0.2)
+    await _arrived(field, before)
     async with field.ground.holding_writes():
         await _carried_out(field, before)
         await asyncio.sleep(field.chance.uniform(0.02, 0.08))
