@@ -1,0 +1,93 @@
+"""The services and declared keys in force, by the settings."""
+
+import hashlib
+from collections.abc import Mapping
+
+from proxy import keys
+from proxy.catalog.loader import load_catalog
+from proxy.catalog.model import Catalog
+from proxy.errors import ConfigurationError, Fault
+from proxy.forwarding.addresses import parse_address
+from proxy.forwarding.permits import parse_permit
+from proxy.keys import KeyRecord
+from proxy.settings import SecretSource, Settings, environment
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """The services in force.
+
+    Raises:
+        ConfigurationError: every fault of every file.
+    """
+    services, networks = settings.services, settings.egress.allow_addresses
+
+    def allow_http(host: str, _port: int) -> bool:
+        address = parse_address(host)
+        return address is not None and any(
+            address in network for network in networks if network.version == address.version
+        )
+
+    return load_catalog(
+        user_directory=services.directory,
+        enabled=services.enabled or None,
+        extra_hosts=services.extra_hosts,
+        allow_http=allow_http,
+    )
+
+
+def check_names(settings: Settings, catalog: Catalog) -> None:
+    """Faults between settings and catalog.
+
+    Raises:
+        ConfigurationError: a source or listener for a service that is not there.
+    """
+    wanted = {
+        **{f"sources.{name}": name for name in settings.sources},
+        **{f"listeners.{name}": name for name in settings.listeners},
+        **{f"keys.{name}.root": key.root for name, key in settings.keys.items() if key.root},
+    }
+    faults = [
+        Fault(place, f"there is no service {name!r} among those in force")
+        for place, name in wanted.items()
+        if catalog.get(name) is None
+    ]
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+def declared_keys(settings: Settings) -> Mapping[str, KeyRecord]:
+    """The keys of ``[keys.NAME]``, by id.
+
+    Raises:
+        ConfigurationError: a hash or key that cannot be read, a permit that makes no sense.
+    """
+    faults: list[Fault] = []
+    records: dict[str, KeyRecord] = {}
+    for name, key in settings.keys.items():
+        place = f"keys.{name}"
+        for permit in key.allow:
+            try:
+                parse_permit(permit)
+            except ValueError as error:
+                faults.append(Fault(f"{place}.allow", str(error)))
+        try:
+            digest = _digest_of(key.hash, f"{place}.hash")
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+            continue
+        key_id = f"declared:{name}"
+        records[key_id] = KeyRecord(key_id, name, digest, tuple(key.allow), root=key.root, declared=True)
+    if faults:
+        raise ConfigurationError(*faults)
+    return records
+
+
+def _digest_of(given: bytes | SecretSource | None, place: str) -> bytes:
+    if isinstance(given, bytes):
+        return given
+    if given is None:
+        raise ConfigurationError(Fault(place, "is missing"))
+    presented = given.read(environment(), place=place).reveal().encode()
+    if not keys.is_well_formed(presented):
+        raise ConfigurationError(Fault(place, f"{given} holds no proxy key: make one with 'keys generate'"))
+    return hashlib.sha256(presented).digest()
