@@ -70,8 +70,8 @@ MUTANTS = (
     mutant("no check of permits", HANDLER, "        check(grant.permits, service, name, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
     mutant(
         "permits are checked after the account", HANDLER,
-        "        check(grant.permits, service, name, method, route.path)\n        if credential is None:\n            credential = await self.connectors.obtain(service.type_id, route.connection)\n",
-        "        if credential is None:\n            credential = await self.connectors.obtain(service.type_id, route.connection)\n        check(grant.permits, service, name, method, route.path)\n",
+        "        check(grant.permits, service, name, method, route.path)\n        if credential is None:\n            credential = await obtain(service.type_id, route.connection)\n",
+        "        if credential is None:\n            credential = await obtain(service.type_id, route.connection)\n        check(grant.permits, service, name, method, route.path)\n",
         f"{UNIT}/test_handler_credentials.py",
     ),
     mutant("permits for any method", PERMITS, "            and (permit.methods is None or method in permit.methods)\n", "", f"{UNIT}/test_permits.py"),
@@ -106,7 +106,13 @@ MUTANTS = (
         f"{UNIT}/test_pool.py",
     ),
     mutant("a POST is sent again", "forwarding/exchange.py", 'b"PUT", b"DELETE"})', 'b"PUT", b"DELETE", b"POST"})', f"{UNIT}/test_handler_faults.py"),
-    mutant("a body is replayed after a 401", HANDLER, '_UNAUTHORIZED and head.body == "none":', "_UNAUTHORIZED:", f"{UNIT}/test_handler_credentials.py"),
+    mutant("a body is replayed of which something is missing", HANDLER, " and exchange.replayable:", ":", f"{UNIT}/test_replay.py"),
+    mutant("bodies are kept without a bound", "forwarding/upload.py", "if self.size > self._limits.replay_bytes:", "if self.size < 0:", f"{UNIT}/test_replay.py"),
+    mutant("a missing scope is a refused token", "forwarding/refusal.py", "    if any(_fits(entry, document) for entry in rule.never):\n        return False\n", "", f"{UNIT}/test_refusal.py"),
+    mutant("no check of permits on the short way", HANDLER, "        check(grant.permits, route.service, credential.connection, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
+    mutant("a caller that left holds the service's connection", "forwarding/direct.py", "        self.exchange.drop()\n        self.record.outcome", "        self.record.outcome", f"{UNIT}/test_direct.py"),
+    mutant("known bytes are a request anywhere", "forwarding/caller.py", "            and not self._head_raw\n            and self._begun_directly(same[1])", "            and self._begun_directly(same[1])", f"{UNIT}/test_direct.py"),
+    mutant("trailing spaces in an ordinary head", FRAMING, '_VALUE = rb"([^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*)(?<! )"', '_VALUE = rb"([^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*)"', "tests/properties/test_answer_differential.py -k expected"),
     mutant("private addresses are dialled", "forwarding/egress.py", "        if not self._lists(address, reason):\n            return reason\n", "        if not self._lists(address, reason):\n            return None\n", f"{UNIT}/test_egress.py"),
     # the vault
     Mutant(
