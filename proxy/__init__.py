@@ -5,6 +5,8 @@ The way of a request, top to bottom, is one coroutine in ``forwarding/handler.py
     gate -> parse target -> find key -> authenticate -> match service, host, path -> permit
          -> connection -> credential -> rewrite -> forward -> relay -> record
 
+Requests that need no waiting of our own take the same steps without a task (``forwarding/direct.py``).
+
 ``catalog`` says what a service is, ``connectors`` owns the accounts and their tokens,
 ``forwarding`` is the data plane, ``control`` the control plane, ``app`` puts them together.
 """
