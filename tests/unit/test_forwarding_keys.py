@@ -1,6 +1,7 @@
 """Finding a key in a request, and telling whose it is."""
 
 import base64
+import itertools
 import ipaddress
 
 import pytest
@@ -32,6 +33,7 @@ def basic(text: bytes) -> bytes:
         basic(KEY + b":" + KEY),
         b"basic " + base64.b64encode(KEY + b":x"),
     ],
+    ids=itertools.count(),  # not the key, which is another one in each run
 )
 def test_forms_of_authorization(value):
     """A key is taken from Authorization bare, after the schemes that SDKs use, and from either half of Basic."""
