@@ -18,8 +18,19 @@ T = TypeVar("T")
 def settle_process() -> None:
     """What it writes is private, a core dump does not happen, and it may have as many files as it can."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold every token (R143)
+    forbid_core_dumps()
     _raise_file_limit()
+
+
+def forbid_core_dumps() -> None:
+    """A core dump would hold every token (R143): none is written here, nor handed to a crash reporter.
+
+    The limit is one byte, not none: Linux hands a dump to a program in ``core_pattern`` whatever the limit
+    (core(5)), but for this value, by which it knows that there shall be none at all (fs/coredump.c).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    if hard != 0:  # otherwise only root could set it
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def _raise_file_limit() -> None:

@@ -14,6 +14,7 @@ from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, ConnectorProxyError, RequestError, SetupError, StoreError
+from proxy.runtime import forbid_core_dumps
 from proxy.settings import Settings, environment, load_settings
 
 FAILED, CONFIGURATION = 1, 3
@@ -117,6 +118,7 @@ def fail(message: str) -> int:
 
 def run(app: typer.Typer, args: Sequence[str] | None = None) -> int:
     """Run a command line, by default the one that this process was given; its exit status."""
+    forbid_core_dumps()  # every command may have the vault open
     try:
         app(args, prog_name="connector-proxy")
     except SystemExit as end:

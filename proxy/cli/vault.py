@@ -136,6 +136,8 @@ def restore_command(
             output.line(f"{made.revoked} keys that were revoked since the backup stay revoked.")
         elif made.revoked is None:
             output.note("Keys that were revoked since the backup are in force again: see 'keys list'.")
+        if made.password_kept:
+            output.line("The operator's password stays as it was just now: it was set after the backup.")
         output.note(
             "It is a copy until you say otherwise: its connections are frozen, living tokens serve. Once no "
             "other proxy works on the original, say 'connector-proxy vault adopt'."

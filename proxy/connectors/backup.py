@@ -27,6 +27,10 @@ from proxy.errors import StateError, StoreError
 _BUSY_MS = 5000
 _LEFT_OUT = ("notices", "sessions", "flows")
 _SIDES = ("-wal", "-shm", "-journal")
+_FOREIGN = (  # SQLite goes by the text alone, whatever the column ``type`` says
+    "SELECT 1 FROM sqlite_master WHERE sql NOT GLOB 'CREATE TABLE *' "
+    "AND sql NOT GLOB 'CREATE INDEX *' AND sql NOT GLOB 'CREATE UNIQUE INDEX *' LIMIT 1"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Restored:
     """A backup that was put in place; ``replaced`` is where the vault before it lies now, if there was one.
 
     ``revoked`` counts the keys revoked since the backup, which stay revoked; None where the vault before it
-    could not be asked.
+    could not be asked. ``password_kept``: the operator's password was changed since, and stays the new one.
     """
 
     path: Path
@@ -51,6 +55,7 @@ class Restored:
     connections: int
     keys: int
     revoked: int | None
+    password_kept: bool = False
 
 
 # --- backup -------------------------------------------------------------------------------------------
@@ -141,7 +146,8 @@ async def restore(backup: Path, folder: Path, source: MasterKeySource, *, now: f
     """Put a backup in the vault's place; the vault before it is kept beside. No process may use the folder.
 
     Everything is checked on a copy first: that it is whole, its schema, and that the master key opens it. The
-    restored vault is a copy until it is adopted. Keys that were revoked since the backup stay revoked.
+    restored vault is a copy until it is adopted. Keys that were revoked since the backup stay revoked, a
+    password that was changed since stays changed; what is good for once only is left out here too.
 
     Args:
         backup: made by :func:`back_up`, or a copied ``vault.db`` with the log beside it.
@@ -158,7 +164,8 @@ async def restore(backup: Path, folder: Path, source: MasterKeySource, *, now: f
     try:
         working.mkdir(mode=0o700)
         _fetch(backup, working / FILE_NAME)
-        connections, keys, revoked = await _prepare(working, source, _look(current), now)
+        before = _look(current)
+        connections, keys, revoked, kept = await _prepare(working, source, before, now)
         _settle(current)
         replaced = _swap(working / FILE_NAME, current, now)
     except sqlite3.Error as error:
@@ -167,7 +174,7 @@ async def restore(backup: Path, folder: Path, source: MasterKeySource, *, now: f
         raise StateError(f"{backup} cannot be restored: {error.strerror}") from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
-    return Restored(current, replaced, connections, keys, revoked)
+    return Restored(current, replaced, connections, keys, revoked, kept)
 
 
 def _fetch(backup: Path, target: Path) -> None:
@@ -187,6 +194,7 @@ class _Before:
 
     sequence: int
     revoked: tuple[tuple[str, int], ...]
+    password: tuple[str, int] | None
 
 
 def _look(current: Path) -> _Before | None:
@@ -197,9 +205,18 @@ def _look(current: Path) -> _Before | None:
         with contextlib.closing(sqlite3.connect(current, timeout=1.0, isolation_level=None)) as database:
             sequence = database.execute("SELECT sequence FROM changes").fetchone()
             revoked = database.execute("SELECT key_id, revoked_at FROM keys WHERE revoked_at IS NOT NULL")
-            return _Before(int(sequence[0]), tuple((str(key), int(when)) for key, when in revoked))
+            keys = tuple((str(key), int(when)) for key, when in revoked)
+            return _Before(int(sequence[0]), keys, _password_of(database))
     except (sqlite3.Error, TypeError):
         return None  # damaged, which may be why a backup is put in its place
+
+
+def _password_of(database: sqlite3.Connection) -> tuple[str, int] | None:
+    try:
+        found = database.execute("SELECT password, changed_at FROM admin WHERE id = 1").fetchone()
+    except sqlite3.OperationalError:
+        return None  # the first release's schema has none
+    return None if found is None else (str(found[0]), int(found[1]))
 
 
 def _settle(current: Path) -> None:
@@ -220,24 +237,22 @@ def _settle(current: Path) -> None:
 
 async def _prepare(
     working: Path, source: MasterKeySource, before: _Before | None, now: float
-) -> tuple[int, int, int | None]:
-    """Check the copy and make it what will be put in place; counts connections, keys, keys revoked since."""
-    path = working / FILE_NAME
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
-        try:
-            _refuse_damaged(database, path)
-            is_vault = database.execute("SELECT COUNT(*) FROM data_keys").fetchone()[0] > 0
-        except sqlite3.OperationalError:
-            is_vault = False
-    if not is_vault:
-        raise StateError("the file is no backup of a vault")
+) -> tuple[int, int, int | None, bool]:
+    """Check the copy and make it what will be put in place.
+
+    Counts connections, keys, keys revoked since; and whether the present password was kept.
+    """
+    _refuse_foreign(working / FILE_NAME)
     store = await SqliteStore.open(working)
     try:
         data_keys = await DataKeys.open(store, source, lambda: now)
         await open_identity(store, data_keys, now)
         async with store.transaction() as transaction:
             await disown(transaction, "restored", at_least=0 if before is None else before.sequence)
+            for table in _LEFT_OUT:  # a copied vault.db has them, and they may have ended since
+                await transaction.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
             revoked = None if before is None else await _revoke(transaction, before)
+            kept = before is not None and await _keep_password(transaction, before)
             counts = [
                 int((await transaction.fetch(f"SELECT COUNT(*) AS n FROM {table}"))[0]["n"])  # noqa: S608  # our own names
                 for table in ("connections", "keys")
@@ -246,7 +261,37 @@ async def _prepare(
             raise StoreError("the restored vault's log could not be written back", reason="busy")
     finally:
         await store.close()
-    return counts[0], counts[1], revoked
+    return counts[0], counts[1], revoked, kept
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that is damaged, no vault, or would run something of its maker's when it is used."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA trusted_schema = OFF").close()
+        if database.execute(_FOREIGN).fetchone() is not None:
+            raise StateError("the file is no backup of a vault: it holds triggers or views, which none has")
+        try:
+            _refuse_damaged(database, path)
+            is_vault = database.execute("SELECT COUNT(*) FROM data_keys").fetchone()[0] > 0
+        except sqlite3.OperationalError:
+            is_vault = False
+    if not is_vault:
+        raise StateError("the file is no backup of a vault")
+
+
+async def _keep_password(transaction: Transaction, before: _Before) -> bool:
+    """An old password, maybe changed because somebody knew it, does not come back."""
+    if before.password is None:
+        return False
+    stored, changed_at = before.password
+    changed = await transaction.execute(
+        "INSERT INTO admin (id, password, changed_at) VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE "
+        "SET password = excluded.password, changed_at = excluded.changed_at "
+        "WHERE excluded.changed_at > admin.changed_at",
+        stored,
+        changed_at,
+    )
+    return changed > 0
 
 
 async def _revoke(transaction: Transaction, before: _Before) -> int:
@@ -295,5 +340,6 @@ def describe(made: BackedUp | Restored) -> dict[str, Any]:
         "connections": made.connections,
         "keys": made.keys,
         "keys_kept_revoked": made.revoked,
+        "password_kept": made.password_kept,
         "is_copy": True,
     }

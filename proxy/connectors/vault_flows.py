@@ -143,11 +143,12 @@ class FlowVault(RegistrationVault):
         Raises:
             StoreError, SealBrokenError: it cannot be read; the state may be spent all the same.
         """
-        wanted = digest(state)
+        wanted, select = digest(state), "SELECT * FROM flows WHERE state_digest = $1 AND stage = 'away'"
+        async with self._store.snapshot() as reading:
+            if not await reading.fetch(select, wanted):
+                return None  # without taking the lock of writers: anybody can make a state up
         async with self._store.transaction() as transaction:
-            rows = await transaction.fetch(
-                "SELECT * FROM flows WHERE state_digest = $1 AND stage = 'away'", wanted
-            )
+            rows = await transaction.fetch(select, wanted)
             if not rows or not hmac.compare_digest(bytes(rows[0]["state_digest"]), wanted):
                 return None
             await transaction.execute(

@@ -58,13 +58,16 @@ async def read_form(request: web.Request) -> MultiMapping[str]:
     """The texts of a posted form.
 
     Raises:
-        FlowRefused: it comes from another site, or holds a file.
+        FlowRefused: it comes from another site, or is no form that a page of ours sends.
     """
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
         raise FlowRefused("other_browser", "The form was sent by another site.")
     if request.content_type != "application/x-www-form-urlencoded":
         raise FlowRefused("other_browser", "That is no form of this page.")
-    return await request.post()  # type: ignore[return-value]  # no file can be in this type of form
+    try:
+        return await request.post()  # type: ignore[return-value]  # no file can be in this type of form
+    except (ValueError, LookupError, web.HTTPRequestEntityTooLarge):  # not of its charset, or of none that is
+        raise FlowRefused("other_browser", "That is no form of this page.") from None
 
 
 def check_token(form: MultiMapping[str], secret: Secret | None) -> Secret:

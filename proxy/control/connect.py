@@ -238,6 +238,8 @@ class ConnectPages:
             flow_id = str(form["flow"])
             browser = check_token(form, self._browser(request)(flow_id))
             flow = await self.connecting.flows.held(flow_id, browser)
+            if flow.confirmed:
+                scopes = None  # whoever holds a link asks for what its maker said, neither less nor more
             try:
                 address = await self.connecting.flows.depart(flow_id, browser, scopes=scopes)
             except ConfigurationError as error:

@@ -3,19 +3,20 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from proxy import log
+from proxy.connectors.outcomes import FlowRefused
 from proxy.connectors.passwords import hashed, is_right
 from proxy.connectors.vault import Vault
 from proxy.connectors.vault_flows import new_secret
 from proxy.control.browsers import Cookies, check_token, form_token, read_form
 from proxy.control.html import Pages
 from proxy.control.returning import safe_return
-from proxy.errors import StoreError
+from proxy.errors import StateError, StoreError
 from proxy.secret import Secret
 
 SESSION_S = 12 * 3600.0
@@ -76,9 +77,31 @@ class SignIn:
 
     def add(self, app: web.Application) -> None:
         """Serve the pages."""
-        app.router.add_get("/sign-in", self._show)
-        app.router.add_post("/sign-in", self._sign_in)
-        app.router.add_post("/sign-out", self._sign_out)
+        app.router.add_get("/sign-in", self._told(self._show))
+        app.router.add_post("/sign-in", self._told(self._sign_in))
+        app.router.add_post("/sign-out", self._told(self._sign_out))
+
+    def _told(
+        self, handler: Callable[[web.Request], Awaitable[web.Response]]
+    ) -> Callable[..., Awaitable[web.Response]]:
+        """Whatever stops a page is told on a page, with what to do."""
+
+        async def page(request: web.Request) -> web.Response:
+            try:
+                return await handler(request)
+            except FlowRefused as refused:
+                again = "Open this control plane's address anew and sign in there."
+                return self._pages.page(
+                    "problem",
+                    status=400,
+                    heading="That was no form of this browser",
+                    texts=(refused.detail, again),
+                )
+            except (StoreError, StateError):
+                text = "The vault cannot be read or written for now: see the log."
+                return self._pages.page("problem", status=503, heading="Not just now", texts=(text,))
+
+        return page
 
     async def session(self, request: web.Request) -> Secret | None:
         """What proves that this browser is signed in, or None.
@@ -116,8 +139,12 @@ class SignIn:
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         form = await read_form(request)
-        check_token(form, self._cookies.read(request, "form"))
         return_to, address = str(form.get("return_to", "")), request.remote or ""
+        try:
+            check_token(form, self._cookies.read(request, "form"))
+        except FlowRefused:  # the page lay open for over an hour, was sent twice, or cookies are off
+            fault = "This page was too old, or cookies are off here. Try it again."
+            return self._form(request, return_to, fault=fault, status=400)
         async with self._guessing:
             wait = self._attempts.wait(address)
             if wait > 0:
@@ -146,15 +173,16 @@ class SignIn:
         return await asyncio.to_thread(is_right, password, stored)
 
     async def _sign_out(self, request: web.Request) -> web.Response:
-        session = self._cookies.read(request, "session")
-        check_token(await read_form(request), session)
+        form, session = await read_form(request), self._cookies.read(request, "session")
+        if session is None:
+            return _redirect("/sign-in")
+        check_token(form, session)
         response = _redirect("/sign-in")
         self._cookies.forget(response, "session")
-        if session is not None:
-            try:
-                await self._vault.end_session(session)
-            except StoreError:
-                log.event("sign_out_not_stored", level="warning")
+        try:
+            await self._vault.end_session(session)
+        except StoreError:
+            log.event("sign_out_not_stored", level="warning")
         return response
 
 

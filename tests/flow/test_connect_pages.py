@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -407,3 +408,25 @@ async def test_what_is_told_to_the_provider_at_the_end(tmp_path: Path) -> None:
         assert (told.done, one.connection(name="other")) == (False, None)
         assert "could not be revoked" in told.sentence
         assert one.sandbox.provider.account(token) is not None
+
+
+async def test_a_link_s_scopes_are_its_maker_s(tmp_path: Path) -> None:
+    """Who holds a link cannot ask for other scopes than those that were said when it was made."""
+    async with scene(tmp_path) as one, Browser() as browser:
+        page = await browser.open(one.link(await one.begin(scopes=("things.read",))))
+        await browser.submit(page, scopes="things.read things.write", confirmed="yes")
+        asked = query(next(url for url in browser.visited if "/authorize?" in url))
+        assert asked["scope"] == "things.read"
+
+
+async def test_made_up_states_hold_up_no_writer(tmp_path: Path) -> None:
+    """An answer that nobody asked for is refused although the vault's lock of writers is taken meanwhile."""
+    async with scene(tmp_path) as one, Browser() as stranger:
+        writer = sqlite3.connect(tmp_path / "data" / "vault.db", isolation_level=None)
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            place = f"{one.public_url}/callback/sandbox?code=x&state=made-up"
+            refused = await asyncio.wait_for(stranger.ask(place), 2)
+            assert refused.headers["Location"] == "/refused/state_unknown"
+        finally:
+            writer.close()

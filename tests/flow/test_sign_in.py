@@ -68,3 +68,26 @@ async def test_sessions_end(tmp_path: Path) -> None:
         assert (await browser.open(home)).url.path == "/connect"
         await one.vault.set_password(hashed(Secret("another")), actor="test")
         assert (await browser.open(home)).url.path == "/sign-in"
+
+
+async def test_forms_that_are_not_of_this_browser(tmp_path: Path) -> None:
+    """A sign-in page that is too old is shown again and works; what another site sends, or is no form, is refused on a page and signs nobody in or out."""
+    async with scene(tmp_path, password=STORED) as one, Browser() as browser, Browser() as stranger:
+        place = f"{one.public_url}/sign-in"
+        old = await browser.open(f"{place}?return_to=/connect/sandbox")
+        browser.jar.clear()
+        again = await browser.submit(old, password=PASSWORD)
+        assert (again.status, "too old" in again.text) == (400, True)
+        signed_in = await browser.submit(again, password=PASSWORD)
+        assert (signed_in.status, signed_in.url.path) == (200, "/connect/sandbox")
+        form = "application/x-www-form-urlencoded"
+        for headers, fields in (
+            ({"Sec-Fetch-Site": "cross-site"}, {"password": PASSWORD}),
+            ({"Sec-Fetch-Site": "same-site"}, {"password": PASSWORD}),
+            ({"Content-Type": f"{form}; charset=zlib"}, {"password": PASSWORD}),
+        ):
+            for target in ("/sign-in", "/sign-out"):
+                refused = await browser.ask(f"{one.public_url}{target}", "POST", fields, headers)
+                assert (refused.status, "no form of this browser" in refused.text) == (400, True), headers
+        assert (await stranger.ask(f"{one.public_url}/sign-out", "POST", {"token": "x"})).status == 303
+        assert (await browser.open(f"{one.public_url}/connect")).url.path == "/connect"

@@ -273,3 +273,46 @@ async def test_the_first_release_s_backup_is_brought_forward(tmp_path: Path) -> 
     before = old.read_bytes()
     await restore(old, tmp_path / "e", KEY, now=NOW)
     assert old.read_bytes() == before
+
+
+async def test_a_file_that_would_run_something_is_refused(tmp_path: Path) -> None:
+    """A trigger, also one hidden as a table, a view or a virtual table in the file refuses it before it is used."""
+    await _made(tmp_path / "d")
+    back_up(tmp_path / "d", tmp_path / "backup.db")
+    trigger = "CREATE TRIGGER t AFTER UPDATE ON changes BEGIN DELETE FROM keys; END"
+    hide = "UPDATE sqlite_master SET type = 'table', tbl_name = name WHERE name = 't'"
+    for number, tricks in enumerate(
+        [
+            [trigger],
+            [trigger, "PRAGMA writable_schema = ON", hide],
+            ["CREATE VIEW v AS SELECT 1"],
+            ["CREATE VIRTUAL TABLE v USING fts5 (x)"],
+        ]
+    ):
+        hostile = shutil.copy(tmp_path / "backup.db", tmp_path / f"hostile{number}.db")
+        with sqlite3.connect(hostile, isolation_level=None) as plain:
+            for trick in tricks:
+                plain.execute(trick)
+        plain.close()
+        with pytest.raises((StateError, StoreError), match=r"triggers or views|is damaged"):
+            await restore(hostile, tmp_path / "elsewhere", KEY, now=NOW)
+    assert not (tmp_path / "elsewhere" / FILE_NAME).exists()
+
+
+async def test_an_old_password_and_old_sessions_do_not_come_back(tmp_path: Path) -> None:
+    """A password changed since stays changed, and no browser is signed in by a copied vault; into an empty folder the password comes along."""
+    clock = Clock()
+    async with opened(tmp_path / "d", clock=clock) as vault:
+        await vault.set_password("seen by somebody", actor="test")
+        await vault.add_session(Secret("stolen"), expires_at=NOW + 9000, actor="test")
+        shutil.copy(tmp_path / "d" / FILE_NAME, tmp_path / "copied.db")
+        shutil.copy(tmp_path / "d" / f"{FILE_NAME}-wal", tmp_path / "copied.db-wal")
+        clock.now += 60
+        await vault.set_password("new", actor="test")
+    done = await restore(tmp_path / "copied.db", tmp_path / "d", KEY, now=NOW)
+    fresh = await restore(tmp_path / "copied.db", tmp_path / "elsewhere", KEY, now=NOW)
+    assert (done.password_kept, fresh.password_kept) == (True, False)
+    async with opened(tmp_path / "d") as vault, opened(tmp_path / "elsewhere") as other:
+        assert (await vault.password(), await other.password()) == ("new", "seen by somebody")
+        assert not await vault.has_session(Secret("stolen"))
+        assert not await other.has_session(Secret("stolen"))

@@ -1,6 +1,7 @@
 """What connecting refuses before anything is begun, and the small rules around it."""
 
 import re
+import resource
 import time
 from pathlib import Path
 
@@ -264,3 +265,15 @@ def test_codes_are_easy_to_compare() -> None:
     codes = {new_code() for _ in range(50)}
     assert len(codes) == 50
     assert all(re.fullmatch(r"[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", code) for code in codes)
+
+
+def test_no_command_leaves_a_core_dump(cli: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command gives up core dumps, also those that a crash reporter would be handed; where that is done already it runs too (R143)."""
+    limits: list[tuple[int, tuple[int, int]]] = []
+    for hard, wanted in ((resource.RLIM_INFINITY, [(resource.RLIMIT_CORE, (1, 1))]), (0, [])):
+        limits.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(resource, "getrlimit", lambda _, hard=hard: (0, hard))
+            patched.setattr(resource, "setrlimit", lambda which, pair: limits.append((which, pair)))
+            cli("services", "--json")
+        assert limits == wanted
