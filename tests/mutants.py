@@ -124,7 +124,7 @@ MUTANTS = (
         f"{UNIT}/test_seal.py",
     ),
     mutant("one nonce for all", SEAL, "nonce = os.urandom(_NONCE_BYTES)", "nonce = bytes(_NONCE_BYTES)", f"{UNIT}/test_seal.py"),
-    mutant("tokens in the clear", "connectors/rows.py", "sealed[column] = ring.seal(token.reveal().encode(), _token_place(row, column))", "sealed[column] = ring.seal(b'', _token_place(row, column)) + token.reveal().encode()", "tests/store/test_vault.py -k plaintext"),
+    mutant("tokens in the clear", "connectors/rows.py", "sealed[column] = ring.seal(token.reveal().encode(), token_place(row, column))", "sealed[column] = ring.seal(b'', token_place(row, column)) + token.reveal().encode()", "tests/store/test_vault.py -k plaintext"),
     mutant("an edited row leads a token elsewhere", "connectors/rows.py", 'row["service"], row["config"], row["scheme"]]', 'row["service"]]', "tests/store/test_vault.py -k edited"),
 )  # fmt: skip
 

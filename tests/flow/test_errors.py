@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import raw, strict
 from support.lab import SHORT, Lab
+from support.providers.scripted import CLIENT_ID, CLIENT_SECRET, Scripted, slow
 from support.proxy import ROOT, service_file
 from support.raw import document
 from support.upstream import Gone, Peer, replying, silent
@@ -23,7 +24,6 @@ CASES: dict[str, Provoke] = {}
 LATER = {
     "rate_limited": "keys have no rate limits yet",
     "upstream_cooling_down": "off by default, and not offered yet",
-    "refresh_in_progress": "comes with token refresh",
 }
 
 
@@ -162,6 +162,13 @@ async def _(lab: Lab) -> strict.Message:
     return await lab.call("GET", "/failing/x")
 
 
+@provokes("refresh_in_progress")
+async def _(lab: Lab) -> strict.Message:
+    async with lab.calling() as caller:
+        await caller.send(raw.request("GET", "/renewed/x", key=lab.proxy.key))
+        return await caller.answer(deadline=15)  # a caller waits 10 s for a refresh
+
+
 @provokes("overloaded")
 async def _(lab: Lab) -> strict.Message:
     await lab.upstream.fresh(silent)
@@ -224,13 +231,18 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
     settings = {
         "timeouts": SHORT,
         "limits": {"body_bytes": 100_000, "upstream_per_service": 2},
+        "registrations.scripted": {"client_id": CLIENT_ID, "client_secret": {"env": "APP_SECRET"}},
         "sources.failing": {"kind": "command", "command": [sys.executable, str(failing)]},
         "sources.tenant": {"kind": "command", "command": [sys.executable, str(bare)]},
         "sources.poisoned": {"kind": "command", "command": [sys.executable, str(poisoned)]},
     }
     names = ("forbidden", "lonely", "failing", "poisoned", "several", "ended")
     services = {name: service_file("https://up.example") for name in names}
+    provider = Scripted()
+    runner.run(provider.start())
+    provider.answer(slow(30))
     services |= {
+        "renewed": provider.service_file(),
         "guarded": guarded,
         "tenant": tenant,
         "inside": service_file("https://10.0.0.1"),
@@ -243,7 +255,8 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
         settings=settings,
         services=services,
         allow=allow,
-        tokenless=("lonely", "failing", "poisoned", "several", "ended", "tenant"),
+        tokenless=("lonely", "failing", "poisoned", "several", "ended", "tenant", "renewed"),
+        environment={"APP_SECRET": CLIENT_SECRET},
     )
     runner.run(lab.start())
     text = lab.proxy.config.read_text()
@@ -257,9 +270,12 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
     lab.proxy.command(
         "connect", "ended", "--tokens-stdin", text='{"access_token": "t", "expires_at": 1000000000}'
     )
+    renewed = {"access_token": "t", "refresh_token": "r", "expires_at": 1000000000}
+    lab.proxy.command("connect", "renewed", "--tokens-stdin", text=json.dumps(renewed))
     with lab.proxy:
         yield lab
     runner.run(lab.stop())
+    runner.run(provider.stop())
 
 
 @pytest.fixture
@@ -326,7 +342,9 @@ async def test_provoked(errors: Lab, code: str) -> None:
         assert body["connect_url"].startswith("http")
 
 
-@pytest.mark.parametrize("code", [code for code in CASES if code != "overloaded"])
+@pytest.mark.parametrize(
+    "code", [code for code in CASES if code not in {"overloaded", "refresh_in_progress"}]
+)
 async def test_each_has_one_event(errors: Lab, code: str) -> None:
     """An error is one event in the log, with its code and the request id that the caller was told (R155)."""
     got = await CASES[code](errors)

@@ -1,8 +1,8 @@
 """Finding a key in a request, and telling whose it is."""
 
 import base64
-import itertools
 import ipaddress
+import itertools
 
 import pytest
 from support.steps import CALENDAR, KEY, OTHER_KEY, SALESFORCE, SLACK, TIKTOK, bearer, head, record, ring
