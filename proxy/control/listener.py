@@ -1,5 +1,6 @@
 """The control plane's server: aiohttp's, but bad requests are neither echoed nor logged (R143, R156)."""
 
+import asyncio
 import secrets
 
 from aiohttp import web
@@ -9,13 +10,40 @@ from proxy import log, problems
 from proxy.control.guarded import SECURITY_HEADERS, response_of
 from proxy.errors import BadRequest
 
+LOOK_S = 13.0  # in step with nobody who asks every so many seconds
+LONGEST_LOOKS = 8  # over a minute and a half: connecting an account takes under one
 _SERVER_FAULT = 500
 
 
 class _Connection(RequestHandler):
-    """One connection. aiohttp's own error page quotes the request's bytes and names its version."""
+    """One connection. aiohttp's own error page quotes the request's bytes and names its version.
 
-    __slots__ = ()
+    Nor has aiohttp a limit for how long a head or body may take. So every ``LOOK_S`` a connection is looked
+    at, and ends when two looks find no request and no further one, or ``LONGEST_LOOKS`` the same one.
+    """
+
+    __slots__ = ("_looks", "_seen", "_timer")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look for the first time in a while."""
+        super().connection_made(transport)
+        self._seen = (True, 0)
+        self._looks = 0
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Look no more."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        seen = (self._current_request is None, self._request_count)
+        self._looks = self._looks + 1 if seen == self._seen else 1
+        self._seen = seen
+        if self._looks >= (2 if seen[0] else LONGEST_LOOKS) and self.transport is not None:
+            self.transport.abort()
+        else:
+            self._timer = self._loop.call_later(LOOK_S, self._look)
 
     def handle_error(
         self,

@@ -206,6 +206,7 @@ def test_the_control_plane_can_answer_bad_requests_itself() -> None:
     """The page for a bad request, which quotes it, is still made by the method that we replace (R156)."""
     parameters = inspect.signature(RequestHandler.handle_error).parameters
     assert list(parameters) == ["self", "request", "status", "exc", "message"]
+    assert describe(RequestHandler, "_current_request") == describe(RequestHandler, "_request_count") == SLOT
 
 
 async def test_a_parser_can_be_had_beside_the_connection() -> None:

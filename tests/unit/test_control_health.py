@@ -1,6 +1,7 @@
 """The control plane's pages without login, over real sockets: what they say, and to whom."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector, web
 
+from proxy.control import listener
 from proxy.control.health import Readiness, make_control_app
 from proxy.control.listener import ControlRunner
 from proxy.metrics import Metrics
@@ -219,3 +221,29 @@ async def test_a_malformed_request_is_neither_echoed_nor_logged(
     assert fields["x-frame-options"] == "DENY"
     assert b"canary" not in body
     assert "canary" not in caplog.text + printed.out + printed.err
+
+
+async def test_connections_that_never_get_anywhere_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody holds connections for ever, be it with half a head, half a body or nothing; who asks in time is answered."""
+    monkeypatch.setattr(listener, "LOOK_S", 0.05)
+
+    async def slow(asked: web.Request) -> web.Response:
+        await asked.read()
+        return web.Response(text="read")
+
+    app = app_of()
+    app.router.add_post("/slow", slow)
+    async with listening(app) as port:
+        for begun in (b"", b"GET /healthz HT", request("/slow", method="POST", more="Content-Length: 9\r\n")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(begun)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 3) == b""
+            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        ends = asyncio.get_running_loop().time() + 0.4
+        while asyncio.get_running_loop().time() < ends:  # busy all the time, and longer than the others lived
+            writer.write(request("/healthz"))
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b"}")
+        writer.close()
