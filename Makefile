@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# Test processes side by side; a test file stays in one of them.
+JOBS ?= 2
 # Wheels only (forbiddenfruit, pure Python, has none): nothing is compiled. Empty it where a platform lacks a wheel.
 PIP_FLAGS ?= --only-binary=:all: --no-binary=forbiddenfruit
 
@@ -33,11 +35,11 @@ check: $(VENV)/.dev ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev $(VENV)/.sdk ## all tests that need nothing but Python and wheels (ARGS="-k name")
-	$(BIN)/python -X dev -m pytest -m "not system" $(ARGS)
+	$(BIN)/python -m pytest --dist loadfile --tx '$(JOBS)*popen//python=$(abspath $(BIN))/python -X dev' -m "not system" $(ARGS)
 
 test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those with system programs, and branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --dist loadfile -n $(JOBS) $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
