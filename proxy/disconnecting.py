@@ -9,6 +9,7 @@ from proxy.connectors.oauth.endpoint import TokenEndpoint
 from proxy.connectors.oauth.messages import revoke_requests
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.seal import SealBrokenError
+from proxy.connectors.snapshot import Held
 from proxy.connectors.vault import Vault
 from proxy.errors import RequestError
 
@@ -82,7 +83,8 @@ class Disconnecting:
             return "this is a copy of the vault, and the original may still use the grant"
         if connection.registration is None and not wanted:
             return "its token was handed in and may be in use elsewhere (--revoke does it)"
-        others = [] if wanted or not service.oauth.revoke_shared else self._sharing(connection, service)
+        sharing = self._sharing if service.oauth.revoke_shared else self._holding
+        others = [] if wanted else sharing(connection, service)
         if others:
             return (
                 f"that would end the access of {', '.join(others)} too, if it is the same account "
@@ -101,6 +103,16 @@ class Disconnecting:
                 found.append(f"{one.service}@{one.name}")
         return found
 
+    def _holding(self, connection: Connection, _: Service) -> list[str]:
+        """Other connections with a token of this one: providers may give one person the same token twice."""
+        held = self.vault.snapshot.held
+        ours = _texts(held.get(connection.connection_id))
+        return [
+            f"{one.connection.service}@{one.connection.name}"
+            for connection_id, one in held.items()
+            if connection_id != connection.connection_id and ours & _texts(one)
+        ]
+
     async def _tell(self, service: Service, registration: Registration, connection: Connection) -> bool:
         held = self.vault.snapshot.held.get(connection.connection_id)
         if held is None or held.tokens is None:
@@ -113,3 +125,10 @@ class Disconnecting:
         except (RequestError, TimeoutError):
             return False
         return bool(told) and told[0]
+
+
+def _texts(held: Held | None) -> set[str]:
+    tokens = None if held is None else held.tokens
+    if tokens is None:
+        return set()
+    return {token.reveal() for token in (tokens.access_token, tokens.refresh_token) if token}

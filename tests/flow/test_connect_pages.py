@@ -400,6 +400,16 @@ async def test_what_is_told_to_the_provider_at_the_end(tmp_path: Path) -> None:
         told = await careful.disconnect(connection, actor="test")
         assert (told.done, "sandbox@other" in told.sentence) == (False, True)
 
+        await one.connect(browser)
+        held, connection = one.vault.snapshot.find("sandbox", "default"), one.connection()
+        assert held is not None
+        assert held.tokens is not None
+        assert connection is not None
+        await one.vault.save_connection("sandbox", "twin", held.tokens, config={"subdomain": "acme"})
+        told = await ending.disconnect(connection, actor="test")
+        assert (told.done, "sandbox@twin" in told.sentence) == (False, True)
+        assert one.sandbox.provider.account(one.token(name="twin")) == "Ada at Acme"
+
         last = one.connection(name="other")
         assert last is not None
         token = one.token(name="other")
