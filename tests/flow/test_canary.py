@@ -143,6 +143,7 @@ def drive(server: Serve, folder: Path) -> tuple[dict[str, bytes], bytes, list[st
     return out, answers, ours
 
 
+@pytest.mark.timeout(180)  # a dozen commands, on a machine that may be busy
 async def test_no_secret_comes_out_anywhere(served: tuple[Serve, Upstream], tmp_path: Path) -> None:
     """Tokens, keys and what callers send as such are in no log, output, error, metric, file or process list (R143)."""
     server, upstream = served

@@ -1,6 +1,7 @@
 """``serve --workers 2``: one server of several processes, of which any may die (R58, R70, R89, R155, R160)."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -197,7 +198,9 @@ def test_a_worker_that_keeps_dying_is_told_and_does_not_hurt_the_other(crew: Cre
         status, checks = crew.readiness()
         assert (status, checks["data_plane"]) == (503, "1 of 2 workers ready")
     delays = [one["again_in_s"] for one in crew.events()[begin:] if one["event"] == "worker_ended"]
-    assert delays[1:3] == [0.5, 1.0]
+    waits = [delay for delay in delays if delay]  # the first end of a worker that had lived costs none
+    assert len(waits) > 1
+    assert all(later == 2 * wait for wait, later in itertools.pairwise(waits))
     crew.ready()
 
 
