@@ -188,7 +188,8 @@ def test_a_worker_that_keeps_dying_is_told_and_does_not_hurt_the_other(crew: Cre
     known = {one.pid for one in crew.workers()}
     victim = crew.workers()[0]
     begin = len(crew.events())
-    with calling(lambda: _must_be(crew, 200), threads=1):
+    answers: list[int] = []
+    with calling(lambda: answers.append(answer(crew.connected())), threads=1):
         victim.kill()
         for _ in range(3):
             fresh = until(lambda: [one for one in crew.workers() if one.pid not in known], 10, crew)[0]
@@ -197,17 +198,14 @@ def test_a_worker_that_keeps_dying_is_told_and_does_not_hurt_the_other(crew: Cre
         until(lambda: "worker_crash_loop" in [one["event"] for one in crew.events()[begin:]], 10, crew)
         status, checks = crew.readiness()
         assert (status, checks["data_plane"]) == (503, "1 of 2 workers ready")
+    assert set(answers) <= {0, 200}
+    assert answers.count(0) <= 4  # a call at a process when that was killed, of which there were four
+    assert answers.count(200) > 4
     delays = [one["again_in_s"] for one in crew.events()[begin:] if one["event"] == "worker_ended"]
     waits = [delay for delay in delays if delay]  # the first end of a worker that had lived costs none
     assert len(waits) > 1
     assert all(later == 2 * wait for wait, later in itertools.pairwise(waits))
     crew.ready()
-
-
-def _must_be(crew: Crew, status: int) -> None:
-    one = crew.connected()
-    port = one.getsockname()[1]
-    assert answer(one) == status, port
 
 
 def test_sigterm_to_one_worker_replaces_it_without_an_error(crew: Crew, service: Service) -> None:
