@@ -245,6 +245,10 @@ class CallerConnection(RequestHandler):
                     self._deaf = True  # the parser has mixed a trailer into what follows; see _end_of_chunks
                     break
         self._head_raw = b"" if messages[-1][0].chunked else behind(raw, messages)
+        if messages[-1][0].upgrade and messages[-1][1] is EMPTY_PAYLOAD:
+            # aiohttp's parser loses what stands behind in the same piece (3.14.5), or would if it is paused:
+            # the rest of it would be read as a request of its own
+            self._deaf = self._deaf or bool(self._head_raw) or len(self._messages) > 1
         message, body = messages[0]
         if len(messages) == 1 and body is EMPTY_PAYLOAD and not message.chunked and not self._head_raw:
             if raw is data and len(data) <= _LONGEST_SAME:
@@ -361,7 +365,8 @@ class CallerConnection(RequestHandler):
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
                 self._state = "busy"
-                self.keep = True
+                # behind an offer to upgrade the parser loses bytes, see _arrived
+                self.keep = not message.upgrade or (payload is EMPTY_PAYLOAD and not self._deaf)
                 self.server.requests_count += 1
                 if self._paused:
                     await self._drain_helper()

@@ -107,3 +107,48 @@ async def test_caller_that_reads_no_answers_loses_its_place(hasty: Lab) -> None:
             with contextlib.suppress(ConnectionError):
                 while True:
                     await loop.sock_sendall(one, piece)
+
+
+OFFER = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        (b"GET", b"\r\n"),
+        (b"POST", b"Content-Length: 3\r\n\r\nabc"),
+        (b"POST", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+async def test_what_stands_behind_an_offer_to_upgrade(
+    lab: Lab, offered: tuple[bytes, bytes], before: bytes
+) -> None:
+    """The body of a request that came in one piece with an offer of h2c before it never counts as a request (R1, R17)."""
+    await lab.fresh()
+    method, rest = offered
+    first = before + head(lab, method) + OFFER + rest
+    inner = head(lab, b"DELETE") + b"\r\n"
+    async with lab.calling() as caller:
+        await caller.send(first + head(lab) + b"Content-Length: %d\r\n\r\n" % len(inner))
+        assert (await caller.answer(method)).value("connection") == b"close"
+        await caller.send(inner)
+        assert (await caller.ending()).closed
+    async with lab.calling() as caller:
+        await caller.send(first[:-2])
+        await asyncio.sleep(0.05)  # as a segment of its own
+        await caller.send(first[-2:] + head(lab) + b"Content-Length: %d\r\n\r\n" % len(inner))
+        assert (await caller.answer(method)).status == 200
+        await caller.send(inner)
+        assert (await caller.ending()).closed
+    assert [seen.method for seen in lab.upstream.seen()] == [method, method]
+
+
+async def test_an_offer_to_upgrade_alone_is_ignored(lab: Lab) -> None:
+    """With nothing behind it, a connection on which h2c was offered goes on in HTTP/1.1 (RFC 9110 §7.8)."""
+    async with lab.calling() as caller:
+        for _ in range(3):
+            await caller.send(head(lab, b"GET") + OFFER + b"\r\n")
+            assert (await caller.answer()).status == 200
+        await caller.send(head(lab, b"GET") + b"\r\n")
+        assert (await caller.answer()).status == 200
