@@ -136,6 +136,11 @@ class CallerConnection(RequestHandler):
             direct.caller_left()
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        """A caller that ends its side has left; a body under way is cut and cannot seem whole (R45)."""
+        if self.source is not None:
+            self.abort()
+
     def check(self, now: float) -> None:
         """Enforce the timers that concern this side; called by the server's sweep with loop time."""
         if self.transport is None:
@@ -365,8 +370,9 @@ class CallerConnection(RequestHandler):
                 if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
                     self._resume_reading_if_drained()
                 self._state = "busy"
+                upgrade = message.upgrade  # type: ignore[union-attr]  # aiohttp's own errors never get here
                 # behind an offer to upgrade the parser loses bytes, see _arrived
-                self.keep = not message.upgrade or (payload is EMPTY_PAYLOAD and not self._deaf)
+                self.keep = not upgrade or (payload is EMPTY_PAYLOAD and not self._deaf)
                 self.server.requests_count += 1
                 if self._paused:
                     await self._drain_helper()

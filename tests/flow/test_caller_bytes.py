@@ -9,6 +9,7 @@ import pytest
 from support import strict
 from support.certificates import Authority
 from support.lab import SHORT, Lab
+from support.upstream import Peer
 
 HEAD = b"%b /test/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n"
 
@@ -152,3 +153,21 @@ async def test_an_offer_to_upgrade_alone_is_ignored(lab: Lab) -> None:
             assert (await caller.answer()).status == 200
         await caller.send(head(lab, b"GET") + b"\r\n")
         assert (await caller.answer()).status == 200
+
+
+async def test_a_caller_that_ends_its_side_sees_a_body_cut(lab: Lab) -> None:
+    """It has left (R58); a body that would end with the connection does not seem whole to it (R45)."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await peer.ended.wait()
+
+    await lab.fresh()
+    lab.upstream.script = script
+    async with lab.calling() as caller:
+        await caller.send(head(lab, b"GET").replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n")
+        await caller.until(b"hello")
+        caller.half_close()
+        assert (await caller.ending()).how == "reset"
+    await (await lab.upstream.peer()).ended.wait()
