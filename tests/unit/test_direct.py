@@ -1,10 +1,11 @@
 """The short way: requests that need no waiting of our own, and everything that may happen to them meanwhile."""
 
 import asyncio
+import random
 from collections.abc import Callable
 
 import pytest
-from support import raw
+from support import raw, strict
 from support.plane import KEY, Scene, code, credential, scene, tokens
 from support.upstream import Gone, Peer, answer, chunk
 
@@ -324,3 +325,87 @@ async def test_a_fault_of_ours_ends_the_connection(monkeypatch: pytest.MonkeyPat
         assert (await on.call()).status == 200
         assert on.plane._at_work == {"svc": 0}
         assert "data_path_failed" in on.text.getvalue()
+
+
+FIELDS: tuple[tuple[bytes, bytes], ...] = (
+    (b"Connection", b"close"),
+    (b"Connection", b"keep-alive, X-A"),
+    (b"Content-Length", b"5"),
+    (b"Transfer-Encoding", b"chunked"),
+    (b"X-B", b" a "),
+    (b"X-B", b"\x80\xff"),
+    (b"X-B", b"a\tb"),
+    (b"X-B", b""),
+    (b"X-B", b"a\x00b"),
+    (b"X-B", b"a\r\n b"),
+    (b"X-B", b"a\rb"),
+    (b"Proxy-Status", b"forged"),
+)
+METHODS = ("GET", "GET", "GET", "HEAD", "DELETE", "POST")
+
+
+def odd_answer(dice: random.Random, method: str) -> tuple[bytes, ...]:
+    """An answer, well-formed or nearly so, in one to five segments."""
+    status = dice.choice([200, 200, 200, 204, 206, 304, 401, 404, 500])
+    body = dice.choice([b"", b"fine", b"x" * 3000, b"y" * 70_000])
+    fields = [(b"X-A", b"1"), *(dice.sample(FIELDS, 1) if dice.random() < 0.3 else ())]
+    bodyless = method == "HEAD" or status in {204, 304}
+    framing = dice.choice(["length", "length", "length", "chunked", "eof"])
+    if framing == "length":
+        data = answer(status, body, *fields)[: -len(body) if bodyless and body else None]
+    elif framing == "chunked":
+        data = answer(status, b"", *fields, (b"Transfer-Encoding", b"chunked"), length=False)
+        data += b"" if bodyless else (chunk(body) if body else b"") + dice.choice([b"0\r\n\r\n", b"z\r\n"])
+    else:
+        data = answer(status, b"" if bodyless else body, *fields, length=False)
+    if dice.random() < 0.1:
+        data = b"HTTP/1.1 103 Early\r\n\r\n" + data
+    if dice.random() < 0.1:
+        data += answer(200, b"second")
+    if dice.random() < 0.1:
+        data = data[: dice.randrange(len(data))]
+    cuts = sorted(dice.sample(range(1, len(data)), min(dice.randrange(5), len(data) - 1))) if data else []
+    return tuple(data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True))
+
+
+async def told(seed: int, *, short: bool) -> list[object]:
+    """What callers get, services see and the log says of many odd answers, on the short way or the long one."""
+    dice = random.Random(seed)
+    asked = [dice.choice(METHODS) for _ in range(60)]
+    answers = [odd_answer(dice, method) for method in asked]
+
+    async def script(peer: Peer) -> None:
+        number = (await peer.request()).target
+        while number == b"/warm":
+            await peer.send(answer(200, b"warm", (b"X-A", b"1")))
+            number = (await peer.request()).target
+        await peer.send(*answers[int(number[1:])])
+
+    heard: list[object] = []
+    async with scene(script) as on:
+        ways = counting(on)
+        if not short:
+            on.server.begin = lambda *_: None
+        for number, method in enumerate(asked):
+            async with on.calling() as caller:
+                await on.ask(caller, "/svc/warm")
+                await caller.send(raw.request(method, f"/svc/{number}", key=KEY))
+                try:
+                    got = await caller.answer(method.encode())
+                    own = got.value("proxy-status") is not None
+                    heard.append((got.status, code(got) if own and got.body else (got.fields, got.body)))
+                except strict.Incomplete:
+                    heard.append(caller.ended)
+        lines = await on.logged(2 * len(asked))
+        heard += [tuple(line.get(name) for name in ("path", "status", "error", "outcome")) for line in lines]
+        heard += [(message.method, message.target) for message in on.upstream.seen()]
+        heard += tokens(on.upstream)
+        assert not any(on.plane._at_work.values())
+        assert ways()[1] >= len(asked) if short else not ways()[1]
+    return heard
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_nobody_can_tell_which_way_it_went(seed: int) -> None:
+    """Callers, services and the log are told the same on both ways, whatever services answer (R42, R45-R50)."""
+    assert await told(seed, short=True) == await told(seed, short=False)
