@@ -47,6 +47,7 @@ HANDLER = {
     "connection_lost": "(exc: BaseException | None) -> None",
     "connection_made": "(transport: asyncio.transports.BaseTransport) -> None",
     "data_received": "(data: bytes) -> None",
+    "eof_received": "() -> None",
     "force_close": "() -> None",
     "pause_writing": "() -> None",
     "resume_writing": "() -> None",
