@@ -6,6 +6,7 @@ import typer
 
 from proxy import __version__
 from proxy.cli import (
+    ca,
     connect,
     connections,
     demo,
@@ -16,6 +17,7 @@ from proxy.cli import (
     registrations,
     serve,
     services,
+    snippet,
     vault,
 )
 from proxy.cli.session import JsonOption
@@ -39,6 +41,8 @@ app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
 app.command("password")(password.password)
 app.add_typer(vault.group, name="vault")
+app.command("ca")(ca.ca)
+app.command("snippet")(snippet.snippet)
 app.command("audit")(history.audit)
 
 
