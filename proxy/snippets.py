@@ -38,7 +38,7 @@ class Places:
     ca_file: str = "connector-proxy-ca.pem"
 
     def of(self, service: str) -> dict[str, str]:
-        """The values of a recipe's placeholders."""
+        """The values of a recipe's placeholders; ``service`` may name a connection (``slack@sales``)."""
         tls = urlsplit(self.tls)
         return {
             "BASE": f"{self.data}/{service}",
@@ -89,7 +89,7 @@ class Snippet:
             yield "It insists on https: serve --tls-port, and trust in what connector-proxy ca prints."
         if self.environment:
             pairs = " ".join(f"{name}={value}" for name, value in self.environment.items())
-            yield f"By the environment alone: {pairs}"
+            yield f"From the environment: {pairs}"
         yield from self.cannot
 
 
@@ -118,9 +118,6 @@ def address_of(service: Service, verify: Verify, places: Places) -> str:
 
 def _of_recipe(recipe: Recipe, service: str, places: Places) -> Snippet:
     values = {**places.of(service), **recipe.values.get(service, {})}
-    environment = {
-        name: Template(text).substitute(values, KEY="$KEY") for name, text in recipe.environment.items()
-    }
     code = ""
     if recipe.code:
         frame = _PYTHON_FRAME if recipe.language == "python" else _NODE_FRAME
@@ -135,9 +132,15 @@ def _of_recipe(recipe: Recipe, service: str, places: Places) -> Snippet:
         spelling=recipe.spelling,
         key_as=recipe.key_as,
         tls=recipe.tls,
-        environment=environment,
+        environment=environment_of(recipe, service, places, "$KEY"),
         cannot=recipe.cannot,
     )
+
+
+def environment_of(recipe: Recipe, service: str, places: Places, key: str) -> dict[str, str]:
+    """The variables that configure an SDK without code; ``service`` as in :meth:`Places.of`."""
+    values = {**places.of(service), **recipe.values.get(service.partition("@")[0], {})}
+    return {name: Template(text).substitute(values, KEY=key) for name, text in recipe.environment.items()}
 
 
 _PYTHON_FRAME = f'import os\n\n{{imports}}\n\nKEY = os.environ["{KEY_VARIABLE}"]\n{{code}}\n'

@@ -15,6 +15,7 @@ from proxy.cli import (
     output,
     password,
     registrations,
+    run,
     serve,
     services,
     snippet,
@@ -43,6 +44,7 @@ app.command("password")(password.password)
 app.add_typer(vault.group, name="vault")
 app.command("ca")(ca.ca)
 app.command("snippet")(snippet.snippet)
+app.command("run", context_settings={"allow_interspersed_args": False})(run.run)
 app.command("audit")(history.audit)
 
 

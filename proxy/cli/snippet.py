@@ -5,11 +5,10 @@ from typing import Annotated
 import typer
 
 from proxy import assembly
-from proxy.catalog.reader import nearest
 from proxy.catalog.recipes import load_recipes
 from proxy.cli import output, places
 from proxy.cli.session import ConfigOption, DataDirOption, JsonOption, settings_of
-from proxy.errors import ConfigurationError, Fault
+from proxy.operations import find_service
 from proxy.snippets import KEY_VARIABLE, LANGUAGES, NO_PROXY, Language, Places, Snippet, snippets_of
 
 _MARK = {"python": "#", "node": "//", "curl": "#"}
@@ -37,11 +36,7 @@ def snippet(
     language = None if lang is None else _language(lang)
     settings = settings_of(config, data_dir)
     catalog = assembly.catalog_of(settings)
-    found = catalog.get(service)
-    if found is None:
-        raise ConfigurationError(
-            Fault("SERVICE", f'"{service}" is not a service{nearest(service, catalog.services)}')
-        )
+    found = find_service(catalog, service)
     told = places.running(settings)
     where = places.places_of(settings, told)
     shown = snippets_of(found, load_recipes(), where, language)

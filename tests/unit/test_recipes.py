@@ -180,7 +180,7 @@ def test_the_command_says_what_else_counts(cli: Inside) -> None:
     assert "NO_PROXY=localhost,127.0.0.1,::1" in done.err
     assert "No server runs" in done.err
     assert "# upload_attachment() puts content.airtable.com" in done.out
-    assert "// By the environment alone: AIRTABLE_ENDPOINT_URL=http://127.0.0.1:8080/airtable" in done.out
+    assert "// From the environment: AIRTABLE_ENDPOINT_URL=http://127.0.0.1:8080/airtable" in done.out
     python = cli("snippet", "airtable", "--lang", "python").out
     ast.parse(python)
     assert not cli.data.exists()
