@@ -100,7 +100,7 @@ def _recipe(table: Table, known: Collection[str]) -> Recipe:
         tls=table.flag("tls"),
         key_as=table.text("key_as"),
         imports=table.text("imports").strip(),
-        code=table.text("code").strip(),
+        code=table.text("code").rstrip(),
         environment=table.pairs("environment", form=_VARIABLE, what="an environment variable"),
         cannot=table.texts("cannot"),
         values={}
