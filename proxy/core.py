@@ -44,9 +44,9 @@ class Core:
         own: where the server listens, so that it never calls itself.
         vault: None where no service and no key needs one.
 
-    ``on_change`` is called whenever keys, services or sources may have changed, ``on_taken`` with the number
-    of each change of the vault that is in force here from now on. ``take_uses`` gives the uses of keys noted
-    since it was last asked.
+    ``on_change`` is called whenever keys, services or sources may have changed, ``on_reload`` after each
+    reload besides, ``on_taken`` with the number of each change of the vault that is in force here from now
+    on. ``take_uses`` gives the uses of keys noted since it was last asked.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Core:
             )
         self.connectors = self._connectors_of(settings, catalog)
         self.on_change: Callable[[], None] = _nothing
+        self.on_reload: Callable[[], None] = _nothing
         self.on_taken: Callable[[int], None] = _nothing
         self.take_uses: Callable[[], Mapping[str, float]] = dict
         self.follower: VaultFollower | None = None
@@ -203,6 +204,7 @@ class Core:
         )
         self.metrics.set_services(prepared.catalog.services)
         self.on_change()
+        self.on_reload()
         self.go(_retire(retired), "replaced sources")
         return waiting
 

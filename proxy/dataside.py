@@ -1,6 +1,8 @@
 """The side of a process that forwards: data plane, its server and listeners, connections to services."""
 
 import asyncio
+import contextlib
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,13 +10,17 @@ from math import ceil
 
 from proxy import listeners, log
 from proxy.core import Core
+from proxy.errors import ConfigurationError, StateError
 from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, key_uses
 from proxy.forwarding.keys import KeyRing
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
+from proxy.runtime import in_daemon
 from proxy.settings import Settings
+
+RENEW_EVERY_S = 86_400.0
 
 
 class DataSide:
@@ -60,7 +66,9 @@ class DataSide:
         )
         self._tls = listeners.tls_context(settings)
         self._loops: list[asyncio.AbstractServer] = []
+        self._renew = asyncio.Event()
         core.on_change = self._changed
+        core.on_reload = self._renew.set
         core.take_uses = self._take_uses
         self._changed()
         self._count_things(events)
@@ -83,6 +91,8 @@ class DataSide:
             self._loops.append(await listeners.serve(self.server.for_service(service), one, None))
         for one in self._sockets.tls:
             self._loops.append(await listeners.serve(self.server, one, self._tls))
+        if self._tls is not None:
+            self._core.go(self._keep_certificate(self._tls), "certificate of the TLS listener")
 
     async def drain(self, seconds: float) -> bool:
         """Stop accepting and let requests in flight end; True when all did within ``seconds`` (R70)."""
@@ -94,6 +104,18 @@ class DataSide:
     async def close(self) -> None:
         """Let go of the connections to services."""
         await self.pool.close()
+
+    async def _keep_certificate(self, context: ssl.SSLContext) -> None:
+        """Look for a newer certificate after each reload, and as often as a local one may need it."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._renew.wait(), RENEW_EVERY_S)
+            self._renew.clear()
+            try:
+                await in_daemon(lambda: listeners.tls_context(self._core.settings), name="certificate")
+                listeners.show_certificate(context, self._core.settings)
+            except (ConfigurationError, StateError) as error:
+                log.event("certificate_kept", level="warning", reason=str(error))
 
     def checks(self) -> Mapping[str, str]:
         """For readiness: not draining."""

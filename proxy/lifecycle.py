@@ -18,7 +18,7 @@ from proxy.core import Core, Prepared
 from proxy.errors import ConfigurationError, StateError
 from proxy.forwarding.server import require_c_parser
 from proxy.instance import InstanceLock, announce, withdraw
-from proxy.listeners import Sockets
+from proxy.listeners import Sockets, signs_itself
 from proxy.runtime import in_daemon, settle_interpreter, settle_process
 from proxy.settings import Settings
 from proxy.sharedlog import SharedStream, make_lock
@@ -114,7 +114,8 @@ class Server:
         settle_process()
         async with AsyncExitStack() as stack:
             catalog = assembly.catalog_of(self._settings)
-            lock = self._locked(stack, needed=assembly.needs_vault(self._settings, catalog))
+            keeps = assembly.needs_vault(self._settings, catalog) or signs_itself(self._settings)
+            lock = self._locked(stack, needed=keeps)
             folder = None if lock is None else lock.folder
             running = await stack.enter_async_context(
                 self._opener(self._settings, catalog, _ignore if lock is None else lock.took)

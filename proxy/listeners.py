@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import errno
 import os
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy import localca
 from proxy.errors import ConfigurationError, Fault, StateError
 from proxy.forwarding.addresses import Dial
 from proxy.settings import Listen, Settings
@@ -253,20 +255,53 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """The server side of the TLS listener; None when it is off.
 
     Raises:
-        ConfigurationError: no certificate, or one that does not load.
+        ConfigurationError: a certificate that does not load.
+        StateError: none is configured, and the local authority's cannot be made.
     """
-    tls = settings.data.tls
-    if not tls.listen:
+    if not settings.data.tls.listen:
         return None
-    if tls.cert_file is None or tls.key_file is None:
-        raise ConfigurationError(
-            Fault("data.tls", "a TLS listener needs data.tls.cert_file and data.tls.key_file")
-        )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return _with_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+
+
+def show_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+    """Take the certificate that the files hold by now for handshakes that begin from now on.
+
+    Only for the thread that begins them, and after :func:`tls_context` has proved that the files are good: in
+    between, and after a failure half-way, the context has a certificate without its key.
+
+    Raises:
+        ConfigurationError, StateError: as :func:`tls_context`.
+    """
+    _with_certificate(context, settings)
+
+
+def signs_itself(settings: Settings) -> bool:
+    """True when the TLS listener shows a certificate of the data folder's own authority."""
+    tls = settings.data.tls
+    return bool(tls.listen) and tls.cert_file is None
+
+
+def check_certificate(settings: Settings) -> None:
+    """Refuse what the TLS listener could not use; nothing is made.
+
+    Raises:
+        ConfigurationError, StateError: as :func:`tls_context`.
+    """
+    if signs_itself(settings):
+        localca.check(settings.storage.data_dir)
+    else:
+        tls_context(settings)
+
+
+def _with_certificate(context: ssl.SSLContext, settings: Settings) -> ssl.SSLContext:
+    tls = settings.data.tls
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    chain, key = tls.cert_file, tls.key_file
+    if chain is None or key is None:
+        chain = key = localca.ensure_leaf(settings.storage.data_dir, dt.datetime.now(dt.UTC))
     try:
-        context.load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
+        context.load_cert_chain(chain, key, password=lambda: "")
     except ssl.SSLError as error:
         raise ConfigurationError(
             Fault("data.tls.cert_file", f"certificate or key cannot be used: {error.reason}")

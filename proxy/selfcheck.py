@@ -43,7 +43,7 @@ def check_all(load: Callable[[], Settings]) -> Report:
     catalog = report.attempt("services", lambda: assembly.catalog_of(settings))
     report.attempt("keys", lambda: assembly.declared_keys(settings))
     report.attempt("webhook", lambda: assembly.webhook_key(settings))
-    report.attempt("data.tls", lambda: listeners.tls_context(settings))
+    report.attempt("data.tls", lambda: listeners.check_certificate(settings))
     if catalog is None:
         return report
     report.warnings.extend(catalog.warnings)

@@ -6,6 +6,7 @@ import typer
 
 from proxy import __version__
 from proxy.cli import (
+    ca,
     connect,
     connections,
     demo,
@@ -14,8 +15,10 @@ from proxy.cli import (
     output,
     password,
     registrations,
+    run,
     serve,
     services,
+    snippet,
     vault,
 )
 from proxy.cli.session import JsonOption
@@ -39,6 +42,9 @@ app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
 app.command("password")(password.password)
 app.add_typer(vault.group, name="vault")
+app.command("ca")(ca.ca)
+app.command("snippet")(snippet.snippet)
+app.command("run", context_settings={"allow_interspersed_args": False})(run.run)
 app.command("audit")(history.audit)
 
 

@@ -26,7 +26,10 @@ class DataTls:
 
     listen: tuple[Listen, ...] = setting(kinds.LISTENS, [], "Addresses of the TLS listener; none: off.")
     cert_file: Path | None = setting(
-        kinds.PATH, None, "Certificate chain, PEM.", example="/etc/connector-proxy/tls.crt"
+        kinds.PATH,
+        None,
+        "Certificate chain, PEM; none: of a local authority (see `connector-proxy ca`).",
+        example="/etc/connector-proxy/tls.crt",
     )
     key_file: Path | None = setting(
         kinds.PATH, None, "Its private key, PEM.", example="/etc/connector-proxy/tls.key"

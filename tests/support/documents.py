@@ -1,6 +1,6 @@
 """The parts of README.md that are made from the program, and readers for the rest of it.
 
-``PYTHONPATH=tests python -m support.documents`` writes the made parts anew.
+``PYTHONPATH=tests python -m support.documents`` writes the made parts anew, and ``docs/sdks.md`` whole.
 """
 
 import re
@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 from proxy.catalog import decode
 from proxy.catalog.loader import load_catalog
 from proxy.catalog.reader import Table
+from proxy.catalog.recipes import load_recipes
 from proxy.problems import INTERNAL, PROBLEMS, Problem
 from proxy.settings.document import settings_table
+from proxy.snippets import NO_PROXY, Places, Snippet, snippets_of
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+SDK_PAGE = ROOT / "docs" / "sdks.md"
 PAGES = (
     README,
     ROOT / "CHANGELOG.md",
@@ -45,6 +48,42 @@ def services_table() -> str:
                 "|  |", "| |"
             )
         )
+    return "\n".join(lines) + "\n"
+
+
+_SDK_INTRO = f"""# SDKs, service by service
+
+What `connector-proxy snippet SERVICE` prints for a proxy on its default addresses; the command prints the running server's. This page is
+made from [`config/recipes`](../config/recipes) and the service files.
+
+- `PROXY_KEY` is a proxy key: `connector-proxy keys create NAME --allow SERVICE`.
+- If `HTTP_PROXY` is set where the program runs, set `NO_PROXY={NO_PROXY}` too.
+- Some SDKs insist on https: `connector-proxy serve --tls-port 8443`. Without `data.tls.cert_file` its certificate comes from a local
+  authority, which can vouch for localhost and loopback addresses only; `connector-proxy ca` prints where its certificate is
+  (`connector-proxy-ca.pem` below). Node takes it from `NODE_EXTRA_CA_CERTS`; most of Python's clients from `SSL_CERT_FILE` or
+  `REQUESTS_CA_BUNDLE`, which *replace* the system's roots, and httplib2 from `HTTPLIB2_CA_CERTS`.
+- Other clients that speak HTTP need the same two things: the address in front, and the key in place of a token.
+- What answers lead to (links, uploads, batches): [Limits](../README.md#limits).
+"""
+_FENCES = {"python": "python", "node": "js", "curl": "sh"}
+
+
+def sdk_page() -> str:
+    """``docs/sdks.md``: of each service the lines for its SDKs, and the one for curl."""
+    recipes = load_recipes()
+    parts = [_SDK_INTRO]
+    for service in load_catalog().services.values():
+        parts.append(f"## {service.title} (`{service.type_id}`)")
+        shown = snippets_of(service, recipes, Places())
+        parts.extend(_sdk_part(one) for one in shown if one.package or one.language == "curl")
+    return "\n".join(parts)
+
+
+def _sdk_part(one: Snippet) -> str:
+    lines = [f"### {one.title}"]
+    if one.code:
+        lines.append(f"```{_FENCES[one.language]}\n{one.code}```")
+    lines.extend(f"- {remark}" for remark in one.remarks())
     return "\n".join(lines) + "\n"
 
 
@@ -148,3 +187,4 @@ def accepted_keys() -> Mapping[str, set[str]]:
 
 if __name__ == "__main__":
     README.write_text(with_made_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
+    SDK_PAGE.write_text(sdk_page(), encoding="utf-8")

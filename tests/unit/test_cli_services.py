@@ -65,7 +65,7 @@ def test_check_tells_all_faults_of_all_files_at_once(cli: Inside) -> None:
     (cli.folder / "proxy.toml").write_text(
         '[services]\ndirectory = "services"\n'
         '[keys.side]\nhash = { env = "NO_SUCH_VARIABLE" }\nallow = ["slack:get"]\n'
-        '[data.tls]\nlisten = ["127.0.0.1:8443"]\n'
+        '[data.tls]\nlisten = ["127.0.0.1:8443"]\ncert_file = "none.pem"\nkey_file = "none.pem"\n'
     )
     done = cli("check", "--json")
     assert done.code == 3
