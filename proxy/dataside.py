@@ -15,6 +15,7 @@ from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, key_uses
 from proxy.forwarding.keys import KeyRing
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
+from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.runtime import in_daemon
@@ -60,6 +61,7 @@ class DataSide:
             metrics=core.metrics,
             events=events,
             options=replace(_options(settings, share), connect_base_url=connect_url),
+            capabilities=Capabilities(core.vault.secret_for("capability addresses") if core.vault else b""),
         )
         self.server = DataServer(
             self.plane.answer, self.plane.refuse, _server_limits(settings, share), begin=self.plane.begin
@@ -142,6 +144,7 @@ def _options(settings: Settings, share: int) -> DataPlaneOptions:
         upstream_per_service=ceil(limits.upstream_per_service / share),
         host_suffixes=tuple(suffix.lower().strip(".") for suffix in settings.data.host_suffixes),
         fallback=settings.data.fallback,
+        public_url=(settings.data.public_url or "").encode(),
     )
 
 

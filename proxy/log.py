@@ -33,6 +33,7 @@ _SERVER_ERRORS = 500
 _NEVER = 1000
 _ACCESS_FLOOR = {"debug": 0, "info": 0, "warning": _SERVER_ERRORS, "error": _NEVER}
 _PATH_LIMIT = 2048
+_CAPABILITY = re.compile(r"/~~[^/]*")  # an address that needs no key is one
 _METHOD_LIMIT = 32
 _WHERE_KNOWN = ("key_id", "service", "connection", "error", "upstream", "caller")
 _KEY = re.compile(
@@ -105,7 +106,8 @@ def _path(target: str) -> str:
     """A target's path; one that is none may hold ``user:password@`` and is left out."""
     if not target.startswith("/"):
         return "*" if target == "*" else "-"
-    return escape(mask_keys(target.partition("?")[0][:_PATH_LIMIT]))
+    path = target.partition("?")[0][:_PATH_LIMIT]
+    return escape(mask_keys(_CAPABILITY.sub("/~~...", path) if "/~~" in path else path))
 
 
 def access_fields(event: AccessEvent) -> EventDict:

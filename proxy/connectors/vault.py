@@ -4,6 +4,8 @@ Reads (``snapshot``, ``connections``, ``keys``) never wait. Writes are one trans
 audit row, and are in the snapshot when they return. Other processes see them through the store's sequence.
 """
 
+import hashlib
+import hmac
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -90,6 +92,10 @@ class Vault(UpkeepVault):
     def mark(self, token: Secret) -> bytes:
         """The fingerprint by which one grant stored twice, or a spent refresh token, is known again."""
         return mark(self._mark_key, token)
+
+    def secret_for(self, purpose: str) -> bytes:
+        """A secret that every process has that opened this vault, and nobody else; one for each purpose."""
+        return hmac.digest(self._mark_key, b"purpose:" + purpose.encode(), hashlib.sha256)
 
     async def save_connection(
         self,

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 
 from proxy.catalog.model import Service
-from proxy.forwarding.routing import Target, rooted_target
+from proxy.forwarding.links.addresses import Arrival
+from proxy.forwarding.routing import Route, Target, parse_target, rooted_target
 
 # Roots that no two services share, of SDKs that drop their base URL's path. Not ``/api/`` nor ``/v1.0/``:
 # five services have the one, four the other.
@@ -70,3 +71,37 @@ def _virtual(host: bytes, suffixes: tuple[str, ...]) -> str | None:
 def by_path(raw: bytes) -> str | None:
     """The one service that has such a path, or None."""
     return next((service for pattern, service in FALLBACK if pattern.match(raw)), None)
+
+
+def arrival_of(
+    raw: bytes,
+    route: Route,
+    *,
+    base: bytes,
+    services: Mapping[str, Service],
+    roots: tuple[str | None, ...],
+    host: bytes,
+    suffixes: tuple[str, ...],
+) -> Arrival:
+    """How a request came, for the addresses in its answer.
+
+    Args:
+        raw: the request target.
+        route: where it led.
+        base: scheme and authority of addresses.
+        services: in force, by id.
+        roots: services that targets at ``base`` may leave unnamed for this caller: the listener's, the key's.
+        host: value of the Host field; empty where ``base`` is another one.
+        suffixes: of virtual hosts, lower case.
+    """
+    service = route.service.type_id
+    target = parse_target(raw)
+    name = b"/" + service.encode()
+    if target.service == service:
+        prefix = name if target.connection is None else b"%b@%b" % (name, target.connection.encode())
+    else:
+        target = rooted_target(raw, service)
+        prefix = b"" if service in roots or _virtual(host, suffixes) == service else name
+    rest, path = target.rest, route.path
+    has_more = target.host is None and rest.endswith(path)
+    return Arrival(base, prefix, rest[: len(rest) - len(path)] if has_more else b"", services)

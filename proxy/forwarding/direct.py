@@ -31,10 +31,12 @@ class Direct:
         admitted, injection, outgoing: see above, and ``rewrite``.
         place: at the service; given back when it is over.
         recorder: told of it when it is over on the short way.
+        as_it_is: the answer's body passes unread.
         long_way: sees it through from where it is.
     """
 
     __slots__ = (
+        "_as_it_is",
         "_caller",
         "_connection",
         "_long_way",
@@ -61,6 +63,7 @@ class Direct:
         outgoing: bytes,
         place: Place,
         recorder: Recorder,
+        as_it_is: bool,
         long_way: Callable[["Direct", CallerConnection], Awaitable[None]],
     ) -> None:
         self.exchange = exchange
@@ -73,6 +76,7 @@ class Direct:
         self.outgoing = outgoing
         self.place = place
         self._recorder = recorder
+        self._as_it_is = as_it_is
         self._long_way = long_way
 
     @property
@@ -102,9 +106,12 @@ class Direct:
             caller.hand_over()
 
     def _relayed(self) -> bool:
-        """Relay an answer that is whole and no refusal of the token; False: nothing was done."""
+        """Relay an answer that is whole, no refusal of the token, and has no addresses to look for.
+
+        False: nothing was done.
+        """
         answer = self._connection.head
-        if answer is None:
+        if answer is None or answer.addressed or not self._as_it_is:
             return False
         self.timeline.head_at = self.exchange.now()
         injection = self.injection

@@ -10,6 +10,8 @@ from proxy.errors import RequestError, UpstreamUnreachable
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
+from proxy.forwarding.links.members import Members
+from proxy.forwarding.links.rewriting import Links
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.refusal import MOST_S, Rule, is_readable, judge
 from proxy.forwarding.relay import Relay
@@ -190,18 +192,22 @@ class Exchange:
         self._pool.counters.replayed += 1
         return await self.send(origin, outgoing)
 
-    async def relay(self, answer: AnswerHead, token: bytes = b"") -> None:
+    async def relay(self, answer: AnswerHead, token: bytes = b"", links: Links | None = None) -> None:
         """Write the answer to the caller: head at once, body as it arrives.
 
         Args:
             answer: its head.
             token: of the account, masked where the service echoes it.
+            links: what becomes of its addresses; None: they stay.
         """
-        if self.relay_at_once(answer, token):
-            return
         connection, caller = self._connection, self._caller
         if connection is None:
             raise RuntimeError("relay before send")
+        members = None
+        if links is not None:
+            answer, members = links.applied(answer, connection.value(b"content-type"))
+        if self.relay_at_once(answer, token, members):
+            return
         trailers = answer.trailers
         if self.request.http10 or not self.request.accepts_trailers:
             trailers = frozenset()
@@ -210,13 +216,13 @@ class Exchange:
         caller.write(start)
         self._timeline.written_at = self._clock()
         scrubber = Scrubber(token) if worth_scrubbing(token) and not answer.coded else None
-        relay = Relay(caller, chunked=chunked, trailers=trailers, scrubber=scrubber)
+        relay = Relay(caller, chunked=chunked, trailers=trailers, scrubber=scrubber, members=members)
         await self._stream_answer(connection, relay)
         if scrubber is not None:
             self._timeline.echoes += scrubber.found
         self._finish()
 
-    def relay_at_once(self, answer: AnswerHead, token: bytes = b"") -> bool:
+    def relay_at_once(self, answer: AnswerHead, token: bytes = b"", members: Members | None = None) -> bool:
         """Write the whole answer to the caller, if all of it has arrived; as :meth:`relay`, without waiting.
 
         Returns False when there is more to come, or trailers to pass on: nothing was done then.
@@ -226,9 +232,14 @@ class Exchange:
             return False
         if answer.trailers and answer.body == "chunked" and self.request.accepts_trailers:
             return False
+        body = None
+        if members is not None:
+            body = members.feed(connection.peek()) + members.flush()
+            answer = answer._replace(body="length", length=len(body))
         chunked = self._chunked(answer)
         start = self._start_of_answer(answer, token, _NO_TRAILERS, chunked=chunked)
-        body = connection.take_whole_body() or b""
+        taken = connection.take_whole_body() or b""
+        body = taken if body is None else body
         if token in body and worth_scrubbing(token) and not answer.coded:
             timeline.echoes += body.count(token)
             body = masked(body, token)

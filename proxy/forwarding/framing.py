@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from proxy.errors import UpstreamProtocol
 from proxy.forwarding.headers import (
+    ADDRESSES,
     CONTROLS,
     HOP_BY_HOP,
     MARKER_PREFIXES,
@@ -52,7 +53,7 @@ class AnswerHead(NamedTuple):
     is not among them. ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length
     that a HEAD or 304 answer announces (None: it announces none). ``reusable``: another request may follow on
     the connection. ``trailers``: lower-case names of announced trailer fields that may be passed on.
-    ``coded``: the body has a content coding.
+    ``coded``: the body has a content coding. ``addressed``: some field holds addresses.
     """
 
     status: int
@@ -63,6 +64,7 @@ class AnswerHead(NamedTuple):
     reusable: bool
     trailers: frozenset[bytes]
     coded: bool = False
+    addressed: bool = False
 
 
 class Plan(NamedTuple):
@@ -78,6 +80,7 @@ class Plan(NamedTuple):
     connection: tuple[int, ...]
     trailer: tuple[int, ...]
     coding: tuple[int, ...]
+    addressed: bool
     names: list[bytes]
     ordinary: re.Pattern[bytes] | None
 
@@ -131,7 +134,7 @@ def answer_head(
     keeps = b"close" not in options and (version == "1.1" or b"keep-alive" in options) and body != "eof"
     trailers = _options(plan.trailer, values) - _NEVER_TRAILERS if plan.trailer else _NOTHING
     coded = any(values[place].lower() != b"identity" for place in plan.coding) if plan.coding else False
-    return AnswerHead(status, reason, lines, body, length, keeps, trailers, coded)
+    return AnswerHead(status, reason, lines, body, length, keeps, trailers, coded, plan.addressed)
 
 
 def plain_head(plan: Plan, data: bytes, method: bytes) -> tuple[AnswerHead, list[bytes], int] | None:
@@ -159,7 +162,8 @@ def plain_head(plan: Plan, data: bytes, method: bytes) -> tuple[AnswerHead, list
     keeps = not plan.connection or values[plan.connection[0]] != b"close"
     coded = any(values[place].lower() != b"identity" for place in plan.coding) if plan.coding else False
     lines = plan.template % plan.pick(values)
-    return AnswerHead(code, reason, lines, body, length, keeps, _NOTHING, coded), values, found.end()
+    head = AnswerHead(code, reason, lines, body, length, keeps, _NOTHING, coded, plan.addressed)
+    return head, values, found.end()
 
 
 def plan_of(names: Sequence[bytes]) -> Plan | None:
@@ -202,6 +206,7 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> Pla
         places(b"connection"),
         places(b"trailer"),
         places(b"content-encoding"),
+        not ADDRESSES.isdisjoint(lower),
         list(names),
         None if dropped else _ordinary(names, lower),
     )

@@ -20,7 +20,7 @@ from proxy.connectors.model import Credential
 from proxy.connectors.module import Obtain
 from proxy.connectors.sources.base44 import CONTEXT_HEADERS
 from proxy.errors import BodyTooLarge, InvalidKey, RequestError, UnknownService
-from proxy.forwarding.arrival import by_arrival, by_path
+from proxy.forwarding.arrival import arrival_of, by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.direct import Direct
 from proxy.forwarding.exchange import Exchange, Timeline
@@ -29,13 +29,15 @@ from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
+from proxy.forwarding.links.capability import MARK, Capabilities, bare, known_key
+from proxy.forwarding.links.rewriting import AddressMaps, Links
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
 from proxy.forwarding.permits import check, check_with_any, effective_method
 from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.record import Record, Recorder
 from proxy.forwarding.repeat import Repeat
-from proxy.forwarding.rewrite import Injection, prepare, request_head
+from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
 from proxy.forwarding.slowdown import Slowdown
 from proxy.forwarding.upload import BodyLimits, Upload
@@ -65,14 +67,16 @@ class Credentials(Protocol):
 class Admitted(NamedTuple):
     """A request that may be made: whose it is, where it goes, with whose token.
 
+    ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``).
     ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
     ``watched``: it is not held, but must not go on where the key stands in it.
     """
 
     head: Head
     route: Route
-    presented: Presented
-    credential: Credential
+    grant: Grant
+    presented: Presented | None
+    credential: Credential | None
     body: bytes | None = None
     watched: bool = False
 
@@ -81,7 +85,6 @@ class _Admission(NamedTuple):
     """What was found out about a request and from what: while that is the same, it holds."""
 
     admitted: Admitted
-    grant: Grant
     keyring: KeyRing
     catalog: Catalog
 
@@ -109,6 +112,7 @@ class DataPlane:
     Args:
         catalog, connectors, pool, metrics, events: the parts, see there.
         options: see DataPlaneOptions.
+        capabilities: makes and judges addresses that carry their own authorization.
         clock: monotonic seconds; wall: seconds since the epoch.
 
     ``keyring`` is replaced whole when keys change; ``draining`` makes ``/-/health`` answer 503.
@@ -124,6 +128,7 @@ class DataPlane:
         metrics: Metrics,
         events: log.EventWriter,
         options: DataPlaneOptions,
+        capabilities: Capabilities,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -135,6 +140,8 @@ class DataPlane:
         self._pool = pool
         self._recorder = Recorder(metrics, events, clock, wall)
         self._options = options
+        self._capabilities = capabilities
+        self._maps = AddressMaps()
         self._body_limits = BodyLimits(options.body_bytes, options.body_idle_s, options.replay_bytes)
         self._clock = clock
         self._wall = wall
@@ -200,6 +207,7 @@ class DataPlane:
             timeline=timeline,
             place=Place(self._at_work, service, most),
             recorder=self._recorder,
+            as_it_is=not looks_into(injection, admitted.route.path),
             admitted=admitted,
             injection=injection,
             outgoing=outgoing,
@@ -253,10 +261,10 @@ class DataPlane:
         remembered = self._remembered(head, caller, record, now)
         if remembered is not None:
             return remembered
-        admitted, grant = await self._judge(head, payload, caller, record, now)
-        self._note(record, grant, admitted.credential, now)
-        if admitted.body is None:
-            caller.repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
+        admitted = await self._judge(head, payload, caller, record, now)
+        self._note(record, admitted, now)
+        if admitted.body is None and admitted.credential is not None:
+            caller.repeat.admission = _Admission(admitted, self.keyring, self.catalog)
         return admitted
 
     def _admit_at_hand(self, head: Head, caller: CallerConnection, record: Record) -> Admitted | None:
@@ -266,6 +274,8 @@ class DataPlane:
         if remembered is not None:
             return remembered
         target, service = self._by_arrival(head, caller)
+        if _is_capability(target):
+            return None
         presented = caller.repeat.presented(head, service, target.query)
         grant = self._grant(caller, record, now, presented)
         route, method = self._route(head, record, grant, target, service)
@@ -273,9 +283,9 @@ class DataPlane:
         if credential is None:
             return None
         check(grant.permits, route.service, credential.connection, method, route.path)
-        admitted = Admitted(head, route, presented, credential)
-        self._note(record, grant, credential, now)
-        caller.repeat.admission = _Admission(admitted, grant, self.keyring, self.catalog)
+        admitted = Admitted(head, route, grant, presented, credential)
+        self._note(record, admitted, now)
+        caller.repeat.admission = _Admission(admitted, self.keyring, self.catalog)
         return admitted
 
     def _remembered(
@@ -288,24 +298,27 @@ class DataPlane:
             and last.admitted.head is head
             and last.keyring is self.keyring
             and last.catalog is self.catalog
-            and last.grant.record.is_live(now)
+            and last.admitted.grant.record.is_live(now)
         ):
             route, credential = last.admitted.route, last.admitted.credential
             if self.connectors.ready(route.service.type_id, route.connection) is credential:
-                self._note(record, last.grant, credential, now)
+                self._note(record, last.admitted, now)
                 return last.admitted
         return None
 
-    def _note(self, record: Record, grant: Grant, credential: Credential, now: float) -> None:
-        record.key_id = grant.record.key_id
-        record.service = credential.service
-        record.connection = credential.connection
-        self.used[grant.record.key_id] = now
+    def _note(self, record: Record, admitted: Admitted, now: float) -> None:
+        key_id, credential = admitted.grant.record.key_id, admitted.credential
+        record.key_id = key_id
+        record.service = admitted.route.service.type_id
+        record.connection = None if credential is None else credential.connection
+        self.used[key_id] = now
 
     async def _judge(
         self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record, now: float
-    ) -> tuple[Admitted, Grant]:
+    ) -> Admitted:
         target, service = self._by_arrival(head, caller)
+        if service is not None and _is_capability(target):
+            return self._by_capability(head, target, service, caller, now)
         body: bytes | None = None
         try:
             presented = caller.repeat.presented(head, service, target.query)
@@ -325,9 +338,19 @@ class DataPlane:
             credential = await obtain(service.type_id, route.connection)
         places = body_places(service, route.path) if head.body != "none" and service.key_places else ()
         if not places:
-            return Admitted(head, route, presented, credential), grant
+            return Admitted(head, route, grant, presented, credential)
         framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
-        return Admitted(framed, route, presented, credential, body, watched=body is None), grant
+        return Admitted(framed, route, grant, presented, credential, body, watched=body is None)
+
+    def _by_capability(
+        self, head: Head, target: Target, service: Service, caller: CallerConnection, now: float
+    ) -> Admitted:
+        """A presigned address needs no key; one that comes along all the same goes no further."""
+        grant, route = self._capabilities.judged(
+            target, head.method, service, keyring=self.keyring, now=now, peer=caller.peer or None
+        )
+        presented = known_key(head)
+        return Admitted(head, route, grant, presented, None, watched=presented is not None)
 
     def _by_arrival(self, head: Head, caller: CallerConnection) -> tuple[Target, Service | None]:
         return by_arrival(
@@ -388,7 +411,8 @@ class DataPlane:
         head = admitted.head
         upload = None
         if head.body != "none":
-            watch = admitted.presented.key if admitted.watched else None
+            presented = admitted.presented
+            watch = presented.key if presented is not None and admitted.watched else None
             upload = Upload(head, payload, caller, self._body_limits, body=admitted.body, watch=watch)
         exchange = Exchange(self._pool, head, caller, upload=upload, timeline=timeline, clock=self._clock)
         try:
@@ -407,20 +431,59 @@ class DataPlane:
     ) -> None:
         """Relay the answer; after a refusal of the token, that to the request with a newer one (R63)."""
         admitted, injection, outgoing = sent
-        rule = injection.refusals.get(answer.status)
-        if rule is not None and injection.line in outgoing and await exchange.is_refused(rule, answer):
-            newer = await self.connectors.refused(admitted.credential)
-            if newer is not None and newer is not admitted.credential and exchange.replayable:
+        rule, credential = injection.refusals.get(answer.status), admitted.credential
+        if (
+            rule is not None
+            and credential is not None
+            and injection.line in outgoing
+            and await exchange.is_refused(rule, answer)
+        ):
+            newer = await self.connectors.refused(credential)
+            if newer is not None and newer is not credential and exchange.replayable:
                 again = admitted._replace(credential=newer)
                 injection, outgoing = self._outgoing(again, caller.repeat)
                 answer = await exchange.send_again(injection.origin, outgoing)
-        await exchange.relay(answer, injection.token)
+        links = None
+        if answer.addressed or looks_into(injection, admitted.route.path):
+            links = self._links(admitted, injection, caller)
+        await exchange.relay(answer, injection.token, links)
+
+    def _links(self, admitted: Admitted, injection: Injection, caller: CallerConnection) -> Links:
+        """What becomes of the addresses in the answer."""
+        head, route, grant, _, credential, _, _ = admitted
+        public, service = self._options.public_url, route.service
+        base = public
+        if not public and head.host:
+            base = b"%b://%b" % (b"https" if caller.tls else b"http", head.host)
+        arrival = arrival_of(
+            head.target,
+            route,
+            base=base,
+            services=self.catalog.services,
+            roots=() if public else (caller.listener, grant.record.root),
+            host=b"" if public else head.host,
+            suffixes=self._options.host_suffixes,
+        )
+        addresses = self._maps.of(
+            service,
+            arrival,
+            config={} if credential is None else credential.config or {},
+            who=("" if credential is None else credential.connection_id, grant.record.key_id),
+            holder=(credential, grant),
+            now=self._wall(),
+            minting=lambda now: self._capabilities.minting(service, grant.record, now),
+        )
+        names = injection.links.at(route.path) if injection.links is not None else None
+        return Links(addresses, str(injection.origin).encode(), names)
 
     def _outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
         """What the account puts into the request, and the request's head as bytes with it in."""
-        head, route, presented, credential, body, _ = admitted
+        head, route, _, presented, credential, body, _ = admitted
+        if credential is None:
+            injection = bare(route)
+            return injection, request_head(head, route, injection, presented)
         injection = self._injection(route, credential)
-        if body is not None:
+        if body is not None or presented is None:
             return injection, request_head(head, route, injection, presented)
         return injection, repeat.outgoing(head, route, injection, presented)
 
@@ -491,6 +554,10 @@ class DataPlane:
         if self.draining:
             caller.keep = False
         write(made, caller, head)
+
+
+def _is_capability(target: Target) -> bool:
+    return target.host is not None and target.host.startswith(MARK)
 
 
 def _text(head: Head, name: str) -> str | None:

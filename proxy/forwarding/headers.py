@@ -78,6 +78,9 @@ ABOUT_THE_ORIGIN = frozenset({b"alt-svc", b"strict-transport-security"})
 
 NEVER_RETURNED = HOP_BY_HOP | MARKERS | ABOUT_THE_ORIGIN | {b"content-length"}
 
+# Fields of answers that hold addresses (RFC 9110 §10.2.2, §8.7; RFC 8288 §3).
+ADDRESSES = frozenset({b"location", b"content-location", b"link"})
+
 _OPTIONS = frozenset({b"close", b"keep-alive"})
 
 VIA: Field = (b"Via", b"1.1 connector-proxy")

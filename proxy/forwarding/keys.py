@@ -188,11 +188,12 @@ class KeyRing:
     A record whose permits cannot be read permits nothing by them; ``faults`` names those.
     """
 
-    __slots__ = ("_grants", "faults")
+    __slots__ = ("_by_id", "_grants", "faults")
 
     def __init__(self, records: Mapping[str, KeyRecord]) -> None:
         faults: list[Fault] = []
         self._grants = {record.digest: _grant(record, faults) for record in records.values()}
+        self._by_id = {grant.record.key_id: grant for grant in self._grants.values()}
         self.faults = tuple(faults)
 
     def __len__(self) -> int:
@@ -217,14 +218,20 @@ class KeyRing:
         same = hmac.compare_digest(shown, _ABSENT if grant is None else grant.record.digest)
         if grant is None or not same:
             raise InvalidKey(NO_KEY)
-        record = grant.record
-        if (
-            record.kind != kind
-            or not record.is_live(now)
-            or (record.networks and not _within(record, peer_ip))
-        ):
+        if not _is_good(grant.record, now, peer_ip, kind):
             raise InvalidKey(NO_KEY)
         return grant
+
+    def living(self, key_id: str, *, now: float, peer_ip: str | None) -> Grant | None:
+        """The grant of the proxy key with that id, for what was given out to its holder; None: there is none.
+
+        Args:
+            key_id: of its record.
+            now: seconds since the epoch.
+            peer_ip: the caller's address, None on a unix socket.
+        """
+        grant = self._by_id.get(key_id)
+        return grant if grant is not None and _is_good(grant.record, now, peer_ip, "proxy") else None
 
 
 def _grant(record: KeyRecord, faults: list[Fault]) -> Grant:
@@ -235,6 +242,10 @@ def _grant(record: KeyRecord, faults: list[Fault]) -> Grant:
         except ValueError as error:
             faults.append(Fault(f"key {record.name}", str(error)))
     return Grant(record, compile_permits(permits))
+
+
+def _is_good(record: KeyRecord, now: float, peer_ip: str | None, kind: Kind) -> bool:
+    return record.kind == kind and record.is_live(now) and (not record.networks or _within(record, peer_ip))
 
 
 def _within(record: KeyRecord, peer_ip: str | None) -> bool:

@@ -25,7 +25,8 @@ class DataPlaneOptions:
     ``replay_bytes``: how much of a body is kept for a replay with a newer token. ``upstream_per_service``:
     requests to one service at once. ``connect_base_url``: where a person connects an account, None when
     nothing is served there. ``host_suffixes``: of virtual hosts, lower case. ``fallback``: paths that only
-    one service has go to it.
+    one service has go to it. ``public_url``: what addresses in answers begin with; empty: scheme and Host of
+    the request.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -36,3 +37,4 @@ class DataPlaneOptions:
     connect_base_url: str | None = None
     host_suffixes: tuple[str, ...] = ()
     fallback: bool = False
+    public_url: bytes = b""

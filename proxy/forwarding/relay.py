@@ -6,6 +6,7 @@ from proxy.errors import RequestError
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import trailer_lines
 from proxy.forwarding.headers import Field
+from proxy.forwarding.links.members import Members
 from proxy.forwarding.scrub import Scrubber
 
 LAST_CHUNK = b"0\r\n"
@@ -19,9 +20,10 @@ class Relay:
         chunked: frame with the chunked coding (RFC 9112 §7.1); else the bytes go out as they are.
         trailers: trailer names that may be passed on, lower case.
         scrubber: masks the account's token in the body; None where it is not looked for.
+        members: maps the addresses in the body; None where they are not looked for.
     """
 
-    __slots__ = ("_caller", "_chunked", "_scrubber", "_trailers", "bytes_out", "done", "error")
+    __slots__ = ("_caller", "_chunked", "_members", "_scrubber", "_trailers", "bytes_out", "done", "error")
 
     def __init__(
         self,
@@ -30,17 +32,21 @@ class Relay:
         chunked: bool,
         trailers: frozenset[bytes],
         scrubber: Scrubber | None = None,
+        members: Members | None = None,
     ) -> None:
         self._caller = caller
         self._chunked = chunked
         self._trailers = trailers
         self._scrubber = scrubber
+        self._members = members
         self.bytes_out = 0
         self.error: RequestError | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data(self, chunk: bytes) -> None:
         """Pass on some bytes of the body."""
+        if self._members is not None:
+            chunk = self._members.feed(chunk)
         if self._scrubber is not None:
             chunk = self._scrubber.feed(chunk)
         if chunk:
@@ -52,7 +58,9 @@ class Relay:
 
     def end(self, trailers: list[Field]) -> None:
         """The body is whole: end the framing."""
-        rest = self._scrubber.flush() if self._scrubber is not None else b""
+        rest = self._members.flush() if self._members is not None else b""
+        if self._scrubber is not None:
+            rest = self._scrubber.feed(rest) + self._scrubber.flush()
         if rest:
             self._pass_on(rest)
         if self._chunked:

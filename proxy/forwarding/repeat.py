@@ -101,7 +101,7 @@ class Repeat:
             out = request_head_with(self._tail, head, route, injection, presented)
         if out is None:
             out = request_head(head, route, injection, presented)
-            self._tail = tail_for_all(head, injection, out) if not presented.in_query else None
+            self._tail = tail_for_all(head, route.path, injection, out) if not presented.in_query else None
             self._injection = injection
         self._sent = (head, route, out)
         return out

@@ -15,6 +15,7 @@ from proxy.errors import BadRequest, CredentialInvalid
 from proxy.forwarding.gate import Head, HeadField
 from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, Memo, fold
 from proxy.forwarding.keys import Presented, query_pairs
+from proxy.forwarding.links.declared import Declared, declared_by
 from proxy.forwarding.refusal import Rule, rules_of
 from proxy.forwarding.routing import Route
 from proxy.keys import PREFIX
@@ -24,6 +25,7 @@ _PREFIXES = {"bearer": b"Bearer ", "bot": b"Bot ", "token": b"token ", "raw": b"
 _NO_SPACE = frozenset({"bearer", "bot", "token", "header"})
 _STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
 _WITH_TOKEN = frozenset({"add"})
+_CODINGS = b"accept-encoding:"
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
@@ -34,7 +36,7 @@ class Injection:
     ``start``: what the head begins with after the target. ``passes``: for a caller's field of a (folded,
     lower-case) name, whether it goes on. ``replace_headers`` and
     ``replace_parameters``: key places where the service expects its token instead. ``defaults``: (lower-case
-    name, line) of fields sent when the caller sent none.
+    name, line) of fields sent when the caller sent none. ``links``: answers that are looked into.
     """
 
     service: Service
@@ -51,6 +53,7 @@ class Injection:
     none_parameters: frozenset[bytes]
     may_go_without: bool
     refusals: Mapping[int, Rule] = field(repr=False)
+    links: Declared | None = field(repr=False)
 
 
 def prepare(
@@ -94,6 +97,7 @@ def prepare(
         none_parameters=frozenset(name.lower().encode() for name in host.none_when_query),
         may_go_without=bool(host.none_when or host.none_when_query),
         refusals=rules_of(service) if line else {},
+        links=declared_by(service),
     )
 
 
@@ -147,17 +151,25 @@ def request_head(head: Head, route: Route, injection: Injection, presented: Pres
     return out
 
 
-def tail_for_all(head: Head, injection: Injection, outgoing: bytes) -> bytes | None:
+def looks_into(injection: Injection, path: bytes) -> bool:
+    """True when answers to this upstream path are looked into for addresses."""
+    return injection.links is not None and injection.links.at(path) is not None
+
+
+def tail_for_all(head: Head, path: bytes, injection: Injection, outgoing: bytes) -> bytes | None:
     """What follows the target in ``outgoing``, if it would follow any other target too; else None.
 
     A caller on a kept connection sends the same fields with every request; this spares it the rewriting.
 
     Args:
         head: of the request.
+        path: sent to the service.
         injection: the same as for ``outgoing``.
         outgoing: what :func:`request_head` gave.
     """
     if injection.host.none_when or injection.none_parameters or injection.replace_headers:
+        return None
+    if _links_by_path(injection) and looks_into(injection, path):
         return None
     return outgoing[outgoing.index(injection.start, len(head.method)) :]
 
@@ -169,10 +181,16 @@ def request_head_with(
     query = route.query
     if query and injection.parameters:
         return None
+    if _links_by_path(injection) and looks_into(injection, route.path):
+        return None
     target = route.path if query is None else b"%b?%b" % (route.path, query)
     if _holds(target, presented.key):
         return None
     return b"%b %b%b" % (head.method, target, tail)
+
+
+def _links_by_path(injection: Injection) -> bool:
+    return injection.links is not None and not injection.links.everywhere
 
 
 def _holds(out: bytes, key: bytes) -> bool:
@@ -208,7 +226,11 @@ def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) 
     if query and (injection.parameters or without):
         query = _query(query, route, injection, without, anonymous=anonymous)
     target = route.path if query is None else b"%b?%b" % (route.path, query)
-    lines = [head.method, b" ", target, injection.start, *_kept(head, injection, without)]
+    kept = _kept(head, injection, without)
+    if looks_into(injection, route.path):  # a coded body would hide its addresses
+        kept = [line for line in kept if line[: len(_CODINGS)].lower() != _CODINGS]
+        kept.append(b"Accept-Encoding: identity\r\n")
+    lines = [head.method, b" ", target, injection.start, *kept]
     if injection.defaults:
         sent = head.values
         lines += [

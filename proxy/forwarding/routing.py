@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from proxy.catalog.model import Host, Rule, Service
 from proxy.catalog.patterns import decode_once
-from proxy.errors import AmbiguousTarget, BadRequest, UnknownService
+from proxy.errors import AmbiguousTarget, BadRequest, CallerError, UnknownService
 from proxy.forwarding.headers import Memo
 
 _DOTS = frozenset({b".", b".."})
@@ -297,3 +297,45 @@ def _within(host: Host, path: bytes, service: Service) -> None:
         if _starts(path, bare):
             return
     raise UnknownService("the service does not have this path", service=service.type_id)
+
+
+def is_default(service: Service, host: Host, rest: bytes, path: bytes) -> bool:
+    """True when ``rest`` behind the service's id leads, by any method, to ``path`` on the default host.
+
+    Args:
+        service: which.
+        host: the connection's default one.
+        rest: as it would stand in a target, without a host's short name.
+        path: the upstream path, not empty.
+    """
+    if rest[:2] in {b"//", b"/~"}:
+        return False
+    plan = _plan_of(service)
+    readings = (rest, decode_once(rest)) if b"%" in rest else (rest,)
+    try:
+        refuse_dot_segments(rest)
+        _within(host, path, service)
+        rules = [rule for _, rule, _, _ in plan.rules]
+        if not any(rule.path.matches(reading or b"/") for rule in rules for reading in readings):
+            return (rest or b"/") == path and (path.startswith(plan.under) or path in plan.exactly)
+        methods = {b"GET"}.union(*(named for named, _, _, _ in plan.rules if named is not None))
+        decided = [_decide(plan, method, rest) for method in methods]
+    except CallerError:
+        return False
+    return all(found == path and (chosen is None or chosen is host) for chosen, found in decided)
+
+
+def is_named(service: Service, host: Host, path: bytes) -> bool:
+    """True when ``/~name`` in front of it leads to ``path`` on ``host``; no path or ``/`` is always there.
+
+    What begins with such a path is for :func:`match` to judge when it is asked for.
+    """
+    if service.host(host.name) is not host:
+        return False
+    if path in {b"", b"/"}:
+        return not host.base_path.rstrip("/")
+    try:
+        refuse_dot_segments(path)
+        return _to_named(service, host, path) == path
+    except CallerError:
+        return False

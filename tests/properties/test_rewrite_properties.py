@@ -223,7 +223,7 @@ def test_the_short_way_leads_to_the_same_bytes(first, second, chosen, queries, f
     assert came[0] == same_fields(came[0], first, targets[0])
     if routes[0].host is not routes[1].host:
         return
-    tail = tail_for_all(came[0], shared, before)
+    tail = tail_for_all(came[0], routes[0].path, shared, before)
     short = None if tail is None else request_head_with(tail, came[1], routes[1], shared, presented)
     if short is not None:
         assert short == request_head(came[1], routes[1], shared, presented)

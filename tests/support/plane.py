@@ -17,6 +17,7 @@ from proxy.errors import NotConnected
 from proxy.forwarding.egress import Dialer, EgressPolicy
 from proxy.forwarding.handler import DataPlane, DataPlaneOptions
 from proxy.forwarding.limits import ServerLimits
+from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.keys import KeyRecord
@@ -89,6 +90,7 @@ class Scene:
             metrics=self.metrics,
             events=self.events,
             options=options,
+            capabilities=Capabilities(b""),
             wall=lambda: self.wall,
         )
         self.server = DataServer(self.plane.answer, self.plane.refuse, limits, begin=self.plane.begin)
