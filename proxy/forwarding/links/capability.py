@@ -30,7 +30,7 @@ MARK = "~"  # what the host's name after ``~`` begins with
 # Downloads and uploads, and DELETE, which ends an upload session of Microsoft's.
 METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"})
 _MAC_BYTES = 16
-_PARTS = re.compile(r"~([0-9]{1,12})\.([A-Za-z0-9_-]{1,512})\.([A-Za-z0-9_-]{22})")
+_PARTS = re.compile(r"~([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{1,512})\.([A-Za-z0-9_-]{22})")
 _REFUSAL = "the address is not one that the proxy gave out, or it has expired"
 
 
