@@ -1,4 +1,4 @@
-"""Four services behind one TLS address: what Slack, Google Calendar, Notion and GitHub say to a few calls.
+"""Five services behind one TLS address: what Slack, Google Calendar, Notion, GitHub and Graph say to a few calls.
 
 Shapes, statuses and header fields are those of the services' documentation; addresses in them are the real
 ones. A service answers only to its own host name with its own token, so a call that reaches the wrong one
@@ -16,7 +16,8 @@ from support.strict import Field, Message
 from support.upstream import Peer, answer
 
 SLACK, GOOGLE, NOTION, GITHUB = "slack.com", "www.googleapis.com", "api.notion.com", "api.github.com"
-HOSTS = (SLACK, GOOGLE, NOTION, GITHUB)
+FILES, UPLOADS, GRAPH = "files.slack.com", "uploads.github.com", "graph.microsoft.com"
+HOSTS = (SLACK, FILES, GOOGLE, NOTION, GITHUB, UPLOADS, GRAPH)
 CODING = frozenset({GOOGLE, GITHUB, NOTION})
 """Hosts that send gzip to those who take it."""
 
@@ -35,6 +36,16 @@ class Arrival:
     @property
     def host(self) -> str:
         return (self.request.value("host") or b"").decode("latin-1")
+
+    @property
+    def place(self) -> str:
+        """``METHOD host/path``."""
+        return self.call.partition("?")[0]
+
+    @property
+    def needs_token(self) -> bool:
+        """False for addresses that carry their own authorization; a token is refused there."""
+        return self.place not in PRESIGNED
 
     @property
     def call(self) -> str:
@@ -84,7 +95,8 @@ class Services:
         host, request = arrival.host, arrival.request
         if host not in HOSTS or arrival.sni != host:
             return Reply({"message": f"{arrival.sni} asked for {host}"}, 421)
-        if request.values("authorization") != [b"Bearer " + self._tokens[host].encode()]:
+        wanted = [b"Bearer " + self._tokens[host].encode()] if arrival.needs_token else []
+        if request.values("authorization") != wanted:
             return UNAUTHORIZED[host]
         path, _, query = request.target.decode("latin-1").partition("?")
         place = f"{'GET' if request.method == b'HEAD' else request.method.decode()} {host}{path}"
@@ -142,6 +154,9 @@ UNAUTHORIZED: Mapping[str, Reply] = {
     GOOGLE: _google_error(401, "authError", "Invalid Credentials"),
     NOTION: _notion_error(401, "unauthorized", "API token is invalid."),
     GITHUB: Reply({"message": "Bad credentials", "status": "401"}, 401),
+    UPLOADS: Reply({"message": "Bad credentials", "status": "401"}, 401),
+    FILES: Reply({"ok": False, "error": "invalid_auth"}, 401),
+    GRAPH: Reply({"error": {"code": "InvalidAuthenticationToken", "message": "no"}}, 401),
 }
 MISSING: Mapping[str, Reply] = {
     SLACK: Reply({"ok": False, "error": "unknown_method"}),
@@ -150,6 +165,9 @@ MISSING: Mapping[str, Reply] = {
     GITHUB: Reply(
         {"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}, 404
     ),
+    UPLOADS: Reply({"message": "Not Found"}, 404),
+    FILES: Reply({"ok": False}, 404),
+    GRAPH: Reply({"error": {"code": "itemNotFound", "message": "no"}}, 404),
 }
 TOO_MANY: Mapping[str, Reply] = {
     SLACK: Reply({"ok": False, "error": "ratelimited"}, 429, (RETRY,)),
@@ -214,9 +232,55 @@ def _notion_page(given: Given) -> Reply:
     )
 
 
+PRESIGNED = frozenset({f"POST {FILES}/upload/v1/CwABAAAA"})
+
+
+def _slack_upload(given: Given) -> Reply:
+    address = f"https://{FILES}/upload/v1/CwABAAAA"
+    return Reply({"ok": True, "file_id": f"F{given['length']}", "upload_url": address})
+
+
+def _slack_uploaded(given: Given) -> Reply:
+    return Reply({"ok": True, "files": json.loads(given["files"])})
+
+
+def _graph_messages(given: Given) -> Reply:
+    if "$skiptoken" in given:
+        return Reply({"value": [{"subject": "three"}]})
+    link = f"https://{GRAPH}/v1.0/me/messages?$top=2&$select=subject&$skiptoken=X%27a%2Fb"
+    return Reply({"@odata.nextLink": link, "value": [{"subject": "one"}, {"subject": "two"}]})
+
+
+def _github_repository(_: Given) -> Reply:
+    address = "https://api.github.com/repos/octocat/Hello-World"
+    names = {"id": 1296269, "name": "Hello-World", "full_name": "octocat/Hello-World"}
+    templates = {
+        "issues_url": f"{address}/issues{{/number}}",
+        "html_url": "https://github.com/octocat/Hello-World",
+    }
+    return Reply({**names, **templates, "url": address}, 200, GITHUB_FIELDS)
+
+
+def _github_release(_: Given) -> Reply:
+    place = "/repos/octocat/Hello-World/releases/1"
+    upload = f"https://{UPLOADS}{place}/assets{{?name,label}}"
+    release = {"id": 1, "tag_name": "v1", "url": f"https://api.github.com{place}", "upload_url": upload}
+    return Reply(release, 200, GITHUB_FIELDS)
+
+
+def _github_asset(given: Given) -> Reply:
+    address = "https://api.github.com/repos/octocat/Hello-World/releases/assets/7"
+    return Reply({"id": 7, "name": given["name"], "url": address}, 201, GITHUB_FIELDS)
+
+
+def _github_comments(_: Given) -> Reply:
+    address = "https://api.github.com/repos/octocat/Hello-World/issues/comments/1"
+    return Reply([{"id": 1, "body": "see https://api.github.com/user", "url": address}], 200, GITHUB_FIELDS)
+
+
 def _github_issues(given: Given) -> Reply:
     page = int(given.get("page", "1"))
-    start = f"https://api.github.com/repositories/1296269/issues?per_page={given['per_page']}&page="
+    start = f"https://api.github.com/repositories/1296269/issues?per_page={given.get('per_page', 30)}&page="
     link = f'<{start}2>; rel="next", <{start}2>; rel="last"' if page == 1 else f'<{start}1>; rel="prev"'
     issues = [_issue(number) for number in ((1, 2) if page == 1 else (3,))]
     return Reply(issues, 200, ((b"Link", link.encode()), *GITHUB_FIELDS))
@@ -266,5 +330,16 @@ ROUTES: Mapping[str, Route] = {
         _issue(1347, given["title"]), 201, GITHUB_FIELDS
     ),
     f"PUT {GITHUB}/user/starred/octocat/Hello-World": lambda _: Reply(status=204, fields=GITHUB_FIELDS),
+    f"GET {GITHUB}/repositories/1296269/issues": _github_issues,
+    f"GET {GITHUB}/repos/octocat/Hello-World": _github_repository,
+    f"PATCH {GITHUB}/repos/octocat/Hello-World/issues/1": lambda _: Reply(_issue(1), 200, GITHUB_FIELDS),
+    f"GET {GITHUB}/repos/octocat/Hello-World/issues/1/comments": _github_comments,
+    f"GET {GITHUB}/repos/octocat/Hello-World/releases/1": _github_release,
+    f"POST {UPLOADS}/repos/octocat/Hello-World/releases/1/assets": _github_asset,
+    f"POST {SLACK}/api/files.getUploadURLExternal": _slack_upload,
+    f"GET {SLACK}/api/files.getUploadURLExternal": _slack_upload,
+    f"POST {FILES}/upload/v1/CwABAAAA": lambda _: Reply({"ok": True}),
+    f"POST {SLACK}/api/files.completeUploadExternal": _slack_uploaded,
+    f"GET {GRAPH}/v1.0/me/messages": _graph_messages,
     f"GET {GITHUB}/search/repositories": lambda _: Reply({"total_count": 0, "items": []}),
 }

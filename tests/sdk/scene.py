@@ -2,7 +2,7 @@
 
 ::
 
-    SDK --tap--> connector-proxy --TLS--> slack.com, www.googleapis.com, api.notion.com, api.github.com
+    SDK --tap--> connector-proxy --TLS--> slack.com, www.googleapis.com, api.notion.com, api.github.com ...
 """
 
 import asyncio
@@ -32,12 +32,15 @@ TOKENS: Mapping[str, str] = {
     answers.GOOGLE: "ya29.real-google-0123456789",
     answers.NOTION: "ntn_real-notion-0123456789",
     answers.GITHUB: "gho_real-github-0123456789",
+    answers.UPLOADS: "gho_real-github-0123456789",
+    answers.GRAPH: "EwB_real-graph-0123456789",
 }
 SERVICES: Mapping[str, str] = {
     "slack": answers.SLACK,
     "googlecalendar": answers.GOOGLE,
     "notion": answers.NOTION,
     "github": answers.GITHUB,
+    "outlook": answers.GRAPH,
 }
 UNCONNECTED = ("slackbot", "googledrive")
 NARROW = ("slack:*:/api/auth.test", "googlecalendar:GET", "notion:GET", "github:GET")
@@ -63,6 +66,15 @@ CALENDAR = Sdk("python/calendar_calls.py")
 NOTION = Sdk("python/notion_calls.py")
 GITHUB_PYTHON, GITHUB_NODE = Sdk("python/github_calls.py"), Sdk("node/octokit_calls.mjs")
 HTTPX = Sdk("python/httpx_calls.py")
+GITHUB_LINKS_PYTHON, GITHUB_LINKS_NODE = (
+    Sdk("python/github_links_calls.py"),
+    Sdk("node/octokit_links_calls.mjs"),
+)
+SLACK_UPLOAD_PYTHON, SLACK_UPLOAD_NODE = (
+    Sdk("python/slack_upload_calls.py"),
+    Sdk("node/slack_upload_calls.mjs"),
+)
+GRAPH_LINKS = Sdk("python/graph_links_calls.py")
 SDKS = (
     SLACK_PYTHON,
     SLACK_NODE,
@@ -73,6 +85,11 @@ SDKS = (
     GITHUB_PYTHON,
     GITHUB_NODE,
     HTTPX,
+    GITHUB_LINKS_PYTHON,
+    GITHUB_LINKS_NODE,
+    SLACK_UPLOAD_PYTHON,
+    SLACK_UPLOAD_NODE,
+    GRAPH_LINKS,
 )
 
 

@@ -1,0 +1,26 @@
+"""A plain client that reads Microsoft Graph page by page, as all of its SDKs do: by the address in the answer."""
+
+import httpx
+from recording import Recording
+
+
+def main() -> None:
+    told = Recording("httpx")
+    for style, base in {"base": f"{told.base}/outlook", "version": f"{told.base}/outlook/v1.0"}.items():
+        with httpx.Client(headers={"Authorization": f"Bearer {told.key}"}, timeout=20) as client:
+
+            def pages(client: httpx.Client = client, base: str = base) -> list[str]:
+                found = []
+                url: str | None = f"{base}/me/messages?$top=2&$select=subject"
+                while url:
+                    page = client.get(url).raise_for_status().json()
+                    found += [message["subject"] for message in page["value"]]
+                    url = page.get("@odata.nextLink")
+                return found
+
+            told.step(f"{style} pages", pages)
+    told.tell()
+
+
+if __name__ == "__main__":
+    main()
