@@ -37,12 +37,8 @@ def test_what_pygithub_follows_arrives(run: Running) -> None:
     upload = "POST uploads.github.com/repos/octocat/Hello-World/releases/1/assets?label=&name=a+b.zip"
     once, again = calls[: calls.index(upload) - 1], calls[calls.index(upload) + 1 :]
     assert once == again
-    for call in (
-        "GET api.github.com/repositories/1296269/issues?per_page=100&page=2",
-        f"PATCH {REPOSITORY}/issues/1",
-        f"GET {REPOSITORY}/issues/1/comments",
-    ):
-        assert call in once, once
+    assert {f"PATCH {REPOSITORY}/issues/1", f"GET {REPOSITORY}/issues/1/comments"} <= set(once)
+    assert [call for call in once if call.startswith("GET api.github.com/repositories/1296269/issues?")]
 
 
 @pytest.mark.node
