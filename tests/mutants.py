@@ -41,6 +41,7 @@ GATE, ROUTING, REWRITE = "forwarding/gate.py", "forwarding/routing.py", "forward
 PERMITS, KEYS, REPEAT = "forwarding/permits.py", "forwarding/keys.py", "forwarding/repeat.py"
 ANSWER, FRAMING, POOL = "forwarding/answer.py", "forwarding/framing.py", "forwarding/pool.py"
 UPSTREAM, HANDLER, SEAL = "forwarding/upstream.py", "forwarding/handler.py", "connectors/seal.py"
+CAPABILITY = "forwarding/links/capability.py"
 UNIT = "tests/unit"
 
 MUTANTS = (
@@ -59,7 +60,7 @@ MUTANTS = (
     mutant("prefix match without a segment's end", ROUTING, 'return path == prefix or path.startswith(prefix + b"/")', "return path.startswith(prefix)", f"{UNIT}/test_routing.py"),
     mutant("service names in any case", ROUTING, '.decode("ascii").partition("@")\n    if not at', '.decode("ascii").lower().partition("@")\n    if not at', f"{UNIT}/test_routing.py"),
     # what leaves towards the service
-    mutant("Host of the caller", REWRITE, "target, injection.start, *_kept", 'target, b" HTTP/1.1\\r\\nHost: %b\\r\\n" % head.host, *_kept', f"{UNIT}/test_rewrite.py"),
+    mutant("Host of the caller", REWRITE, "target, injection.start, *kept", 'target, b" HTTP/1.1\\r\\nHost: %b\\r\\n" % head.host, *kept', f"{UNIT}/test_rewrite.py"),
     mutant("the caller's Authorization stays", REWRITE, "lambda name: name not in dropped", 'lambda name: name == b"authorization" or name not in dropped', f"{UNIT}/test_handler_credentials.py"),
     mutant("fields named in Connection stay", REWRITE, "passes, named = injection.passes, head.connection_names", "passes, named = injection.passes, frozenset()", f"{UNIT}/test_rewrite.py"),
     mutant("look-alikes of dropped fields stay", REWRITE, "folded := fold(item[0])", "folded := item[0]", f"{UNIT}/test_rewrite.py"),
@@ -78,8 +79,14 @@ MUTANTS = (
     mutant("permits for any connection", PERMITS, "if (permit.connection is None or permit.connection == connection)", "if True", f"{UNIT}/test_permits.py"),
     mutant("permits on the raw path alone", PERMITS, 'if b"%" in path and _fits(permits, decode_once(path)) is not verdict:', "if False:", f"{UNIT}/test_permits.py"),
     mutant("credential paths are open", PERMITS, "    if closed:\n", "    if False:\n", f"{UNIT}/test_permits.py"),
-    mutant("expired keys", KEYS, "            or not record.is_live(now)\n", "", f"{UNIT}/test_forwarding_keys.py"),
-    mutant("keys from any network", KEYS, "            or (record.networks and not _within(record, peer_ip))\n", "", f"{UNIT}/test_forwarding_keys.py"),
+    mutant("expired keys", KEYS, " and record.is_live(now)", "", f"{UNIT}/test_forwarding_keys.py"),
+    mutant("keys from any network", KEYS, " and (not record.networks or _within(record, peer_ip))", "", f"{UNIT}/test_forwarding_keys.py"),
+    mutant("capability addresses for ever", CAPABILITY, " or now >= int(parts[1])", "", f"{UNIT}/test_links.py"),
+    mutant("capability addresses of anybody", CAPABILITY, "not hmac.compare_digest(mac, parts[3].encode())", "False", f"{UNIT}/test_links.py"),
+    mutant("capability addresses outlive the key's digest", CAPABILITY, "hmac.digest(self.secret, record.digest, hashlib.sha256)", "self.secret", f"{UNIT}/test_links.py"),
+    mutant("look-alike hosts are mapped", "forwarding/links/addresses.py", "if origin not in self._hosts:", "if not origin:", f"{UNIT}/test_links.py"),
+    mutant("texts that hold an address are mapped", "forwarding/links/members.py", "            elif names.wanted(name):", "            elif True:", "tests/properties/test_links_properties.py"),
+    mutant("an answer of another coding is mapped", "forwarding/links/rewriting.py", "answer.coded or ", "", f"{UNIT}/test_links.py"),
     mutant("two different keys", KEYS, "if len(found) > 1 and any(other != key for other in found):", "if False:", f"{UNIT}/test_forwarding_keys.py"),
     # what a connection remembers
     mutant("a revoked key on a kept connection", REPEAT, " or keyring is not self._keyring", "", "tests/properties/test_repeat.py"),

@@ -318,6 +318,8 @@ class DataPlane:
     ) -> Admitted:
         target, service = self._by_arrival(head, caller)
         if service is not None and _is_capability(target):
+            record.service = service.type_id
+            self._check_size(head)
             return self._by_capability(head, target, service, caller, now)
         body: bytes | None = None
         try:
@@ -376,10 +378,13 @@ class DataPlane:
         if service is None:
             target, service = self._rooted(grant, head)
         record.service = service.type_id
-        if self._options.body_bytes and head.length > self._options.body_bytes:
-            raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
+        self._check_size(head)
         route = match(target, head.method, service)
         return route, effective_method(head, route.query, service)
+
+    def _check_size(self, head: Head) -> None:
+        if self._options.body_bytes and head.length > self._options.body_bytes:
+            raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
 
     def _account(self, head: Head, service: Service, route: Route) -> tuple[Obtain, Credential | None]:
         """How to obtain the account's credential, and the one that is at hand."""

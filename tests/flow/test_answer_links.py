@@ -1,5 +1,6 @@
 """Addresses in answers, over sockets: shipped services before a TLS upstream that plays all of their hosts."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from support import raw, strict
+from support import plane, raw, strict
 from support.proxy import ProxyProcess
 from support.upstream import Peer, Script, Upstream, answer, chunk
+
+from proxy.forwarding.limits import DataPlaneOptions
 
 HOSTS = (
     *("api.github.com", "uploads.github.com", "codeload.github.com", "slack.com", "files.slack.com"),
@@ -239,11 +242,24 @@ MAPPED = ADDRESS.replace(b"https://api.github.com", BASE.encode() + b"/github")
 async def test_a_body_in_pieces(world: World) -> None:
     """A chunked body, cut inside the address, comes out chunked and mapped; what precedes it is not held back."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    filler = b'[{"a":"' + b"x" * 5000 + b'"},'
-    rest = ADDRESS + b"]"
-    parts = [head + chunk(filler), *(chunk(rest[at : at + 3]) for at in range(0, len(rest), 3)), chunk(b"")]
-    await world.says(*parts[:-1], b"0\r\n\r\n")
-    told = await world.call("GET", "/github/a")
+    filler, rest = b'[{"a":"' + b"x" * 5000 + b'"},', ADDRESS + b"]"
+    seen = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(head + chunk(filler + rest[:20]))
+        await seen.wait()
+        for at in range(20, len(rest), 3):
+            await peer.send(chunk(rest[at : at + 3]))
+        await peer.send(b"0\r\n\r\n")
+
+    await world.upstream.fresh(script)
+    async with raw.calling(world.proxy.address) as caller:
+        await caller.send(raw.request("GET", "/github/a", key=world.proxy.key))
+        while b"x" * 5000 + b'"},' not in bytes(caller.received):
+            assert await caller.more()
+        seen.set()
+        told = await caller.answer()
     assert told.body == filler + MAPPED + b"]"
     assert told.framing == "chunked"
 
@@ -330,3 +346,28 @@ async def test_the_log_names_no_capability(world: World) -> None:
     while not any("/~~..." in path for path in paths):
         paths = [event.get("path", "") for event in world.proxy.events()]
     assert secret not in world.proxy.log
+
+
+@pytest.mark.parametrize(
+    ("public_url", "fields", "expected"),
+    [
+        (b"", b"Host: h.example:81\r\n", b"http://h.example:81/svc/next"),
+        (b"https://public.example", b"Host: h.example:81\r\n", b"https://public.example/svc/next"),
+    ],
+)
+async def test_what_addresses_begin_with(public_url: bytes, fields: bytes, expected: bytes) -> None:
+    """Scheme and Host of the request, or ``data.public_url``, also for a service with one host of its own and a port."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            here = b"http://127.0.0.1:%d/next" % peer.transport.get_extra_info("sockname")[1]
+            await peer.send(answer(302, b"", (b"Location", here), (b"Content-Location", b"/next")))
+
+    options = DataPlaneOptions(public_url=public_url)
+    async with plane.scene(script, options=options) as on, on.calling() as caller:
+        for _ in range(2):  # the second one on a connection to the service that is open: the short way
+            request = b"GET /svc/x HTTP/1.1\r\n" + fields + b"Authorization: Bearer " + plane.KEY.encode()
+            await caller.send(request + b"\r\n\r\n")
+            told = await caller.answer()
+            assert (told.value("location"), told.value("content-location")) == (expected, expected)

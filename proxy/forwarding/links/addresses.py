@@ -72,7 +72,7 @@ class AddressMap:
             origin = _origin(service, host, config)
             if origin is not None and host.enabled:
                 self._hosts.setdefault(origin, []).append(host)
-        self._leads: Memo[bytes | None] = Memo(self._lead_of, longest=512, most=2048)
+        self._leads: Memo[bytes | None] = Memo(self._lead_of, longest=256, most=1024)
 
     def find(self, url: bytes) -> Found | None:
         """What the beginning of ``url`` becomes; None when the URL stays as it is."""

@@ -11,7 +11,7 @@ from proxy.forwarding.links.members import Members, Names
 
 _PARTIAL, _NOT_MODIFIED = 206, 304
 _JSON = frozenset({b"application/json", b"text/json"})
-_MAPS_KEPT = 1024
+_MAPS_KEPT = 64  # each remembers addresses, and callers choose how many ways they come
 _MAP_LIVES_S = 3600.0
 
 
