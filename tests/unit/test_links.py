@@ -252,6 +252,29 @@ def test_other_paths_of_the_host_need_the_token() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "is_presigned"),
+    [
+        ("https://dl.boxcloud.com/d/1/x?t=1", True),
+        ("https://public.dl.boxcloud.com/d/1/x", True),
+        ("https://boxcloud.com/d/1/x", False),
+        ("https://evilboxcloud.com/d/1/x", False),
+        ("https://dl.boxcloud.com.evil.example/d/1/x", False),
+        ("https://dl.boxcloud.com:8443/d/1/x", False),
+        ("https://me@dl.boxcloud.com/d/1/x", False),
+        ("http://dl.boxcloud.com/d/1/x", False),
+        ("https://dl.boxcloud.com", False),
+        ("https://dl.boxcloud.com/a/../b", False),
+    ],
+)
+def test_hosts_below_a_domain(url: str, *, is_presigned: bool) -> None:
+    """A domain stands for all hosts below it by whole labels, on the usual port over TLS, and for nothing else."""
+    mint = CAPABILITIES.minting(SERVICES["box"], record("box"), NOW)
+    new = AddressMap(SERVICES["box"], {}, Arrival(BASE, b"/box"), mint).replaced(url.encode())
+    assert (new is not None) is is_presigned
+    assert new is None or new.startswith(BASE + b"/box/~~")
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         (b"files.slack.com", b"hooks.slack.com"),

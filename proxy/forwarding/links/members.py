@@ -40,6 +40,7 @@ def _spelt(text: str) -> bytes:
 
 _LITERAL = b'"http'
 _BEGIN = b'"' + _spelt("http")
+_ESCAPES = b"\\u00"
 _ESCAPED = tuple(b"\\u%04x" % ord(char) for char in "htp")
 
 
@@ -49,7 +50,7 @@ class Names:
     ``parent.*``: all members of the object that is the member ``parent``.
     """
 
-    __slots__ = ("_begin", "_is_parent", "_is_wanted", "_marks")
+    __slots__ = ("_begin", "_is_parent", "_is_wanted", "_parents")
 
     def __init__(self, names: Iterable[str]) -> None:
         names = tuple(names)
@@ -57,17 +58,22 @@ class Names:
         self._is_wanted = _memo([name for name in names if not name.endswith(".*")])
         self._is_parent = _memo(parents)
         self._begin = re.compile(_BEGIN + rb"|\{" if parents else _BEGIN)
-        quoted = tuple(b'"%b"' % parent.encode() for parent in parents)
-        self._marks = (*quoted, b"\\u00") if parents else _ESCAPED
+        self._parents = tuple(b'"%b"' % parent.encode() for parent in parents)
 
     def begins(self, data: bytes, at: int) -> Iterator[tuple[int, int]]:
         """From ``at`` on, beginning and end of what may open a value or an object that counts."""
-        if any(mark in data for mark in self._marks):
+        if self._needs_care(data):
             yield from (hit.span() for hit in self._begin.finditer(data, at))
             return
         while (at := data.find(_LITERAL, at)) >= 0:  # ten times as fast, and hardly ever not enough
             yield at, at + len(_LITERAL)
             at += len(_LITERAL)
+
+    def _needs_care(self, data: bytes) -> bool:
+        """True when the literal beginning of an address may not be all that counts in the data."""
+        if _ESCAPES in data and (self._parents or any(escape in data for escape in _ESCAPED)):
+            return True
+        return any(parent in data for parent in self._parents)
 
     def wanted(self, raw: bytes | None) -> bool:
         """True when the values of members with this name (as it is written, without quotes) count."""
