@@ -6,6 +6,7 @@ fails. Some calls are limited: every other one gets 429 with ``Retry-After``, as
 """
 
 import gzip
+import importlib.resources
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Arrival:
     @property
     def needs_token(self) -> bool:
         """False for addresses that carry their own authorization; a token is refused there."""
-        return self.place not in PRESIGNED
+        return self.place not in WITHOUT_TOKEN
 
     @property
     def call(self) -> str:
@@ -232,7 +233,14 @@ def _notion_page(given: Given) -> Reply:
     )
 
 
-PRESIGNED = frozenset({f"POST {FILES}/upload/v1/CwABAAAA"})
+DISCOVERY = f"GET {GOOGLE}/discovery/v1/apis/calendar/v3/rest"
+WITHOUT_TOKEN = frozenset({f"POST {FILES}/upload/v1/CwABAAAA", DISCOVERY})
+"""Calls that services take without a token; one that comes with a token is refused."""
+
+
+def _google_document(_: Given) -> Reply:
+    package = importlib.resources.files("googleapiclient.discovery_cache")
+    return Reply(json.loads((package / "documents" / "calendar.v3.json").read_text(encoding="utf-8")))
 
 
 def _slack_upload(given: Given) -> Reply:
@@ -341,5 +349,6 @@ ROUTES: Mapping[str, Route] = {
     f"POST {FILES}/upload/v1/CwABAAAA": lambda _: Reply({"ok": True}),
     f"POST {SLACK}/api/files.completeUploadExternal": _slack_uploaded,
     f"GET {GRAPH}/v1.0/me/messages": _graph_messages,
+    DISCOVERY: _google_document,
     f"GET {GITHUB}/search/repositories": lambda _: Reply({"total_count": 0, "items": []}),
 }

@@ -75,6 +75,7 @@ SLACK_UPLOAD_PYTHON, SLACK_UPLOAD_NODE = (
     Sdk("node/slack_upload_calls.mjs"),
 )
 GRAPH_LINKS = Sdk("python/graph_links_calls.py")
+CALENDAR_LINKS = Sdk("python/calendar_links_calls.py")
 SDKS = (
     SLACK_PYTHON,
     SLACK_NODE,
@@ -90,6 +91,7 @@ SDKS = (
     SLACK_UPLOAD_PYTHON,
     SLACK_UPLOAD_NODE,
     GRAPH_LINKS,
+    CALENDAR_LINKS,
 )
 
 

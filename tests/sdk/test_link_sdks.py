@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from scene import (
+    CALENDAR_LINKS,
     GITHUB_LINKS_NODE,
     GITHUB_LINKS_PYTHON,
     GRAPH_LINKS,
@@ -78,3 +79,16 @@ def test_graph_pages(style: str, run: Running) -> None:
     assert done.value(f"{style} pages") == ["one", "two", "three"]
     link = "GET graph.microsoft.com/v1.0/me/messages?$top=2&$select=subject&$skiptoken=X%27a%2Fb"
     assert done.calls().count(link) == 2
+
+
+def test_google_builds_from_the_document(run: Running) -> None:
+    """With a discovery document that comes through the proxy, build() calls the proxy and nothing else."""
+    done = run(CALENDAR_LINKS)
+    assert done.value("read")["summary"] == "Übersicht"
+    assert done.value("write")["summary"] == "Über alles & mehr"
+    calls = [call.partition("?")[0] for call in done.calls()]
+    assert calls == [
+        "GET www.googleapis.com/discovery/v1/apis/calendar/v3/rest",
+        "GET www.googleapis.com/calendar/v3/calendars/primary",
+        "POST www.googleapis.com/calendar/v3/calendars/primary/events",
+    ]

@@ -469,3 +469,13 @@ async def test_a_commit_counts_even_if_reading_it_back_fails(
         assert vault.snapshot.credentials["slack", None].access_token == Secret("xoxp-2")
         if place.kind == "sqlite":
             assert (place.folder / "vault.db-wal").stat().st_size == 0
+
+
+async def test_a_secret_for_a_purpose(place: VaultPlace) -> None:
+    """Every process that opens the vault has the same secret for a purpose; other purposes have others."""
+    async with place.opened() as vault:
+        secret = vault.secret_for("capability addresses")
+        assert len(secret) == 32
+        assert secret != vault.secret_for("something else")
+    async with place.opened() as again:
+        assert again.secret_for("capability addresses") == secret
