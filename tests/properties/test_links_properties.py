@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.steps import record
 
@@ -62,7 +62,7 @@ def arrivals(service: Service) -> st.SearchStrategy[Arrival]:
 
 
 @pytest.mark.parametrize("type_id", sorted(SERVICES))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_mapped_address_leads_to_the_same_place(type_id: str, data: st.DataObject) -> None:
     """For every shipped service and host: routing what an address became gives its very host, path and query."""
@@ -222,7 +222,7 @@ def through(body: bytes, cuts: list[int]) -> bytes:
 CUTS = st.lists(st.integers(0, 600), max_size=40)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), value=VALUES, cuts=CUTS)
 def test_declared_members_and_nothing_else(data: st.DataObject, value: Any, cuts: list[int]) -> None:
     """The scanner does what a reader that knows every token does: any nesting, blanks, escapes and pieces."""
@@ -233,7 +233,7 @@ def test_declared_members_and_nothing_else(data: st.DataObject, value: Any, cuts
     assert through(before, cuts) == after
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.sampled_from(
@@ -252,7 +252,7 @@ def test_pieces_make_no_difference(parts: list[bytes], cuts: list[int]) -> None:
     assert whole.replace(b"http://127.0.0.1:8080/github@a", b"https://api.github.com") == body
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=80), CUTS)
 def test_what_begins_otherwise_passes_unread(rest: bytes, cuts: list[int]) -> None:
     """A page, a text or a protected script that is called JSON is not touched."""
