@@ -13,6 +13,7 @@ GOALS = {
     "tls": {"nginx": 0.28, "caddy": 1.5, "aiohttp": 2.5},
 }
 ADDED_GOAL_MS = {"p50": 0.25, "p99": 1.5}
+VAULT_GOALS = {"warm_per_s": 200_000, "cold_ms": 1.0, "open_ms": 1000.0}
 IN_FLIGHT_GOAL_KIB = {"plain": 40, "tls": 80}
 
 Samples = Mapping[str, Mapping[str, Sequence[Sample]]]  # scheme -> subject -> one sample a round
@@ -108,6 +109,19 @@ def _against(value: float, goal: float) -> str:
     return f"goal <= {goal:g}   {'reached' if value <= goal else 'MISSED'}"
 
 
+def _vault_lines(vault: Mapping[str, Any]) -> list[str]:
+    """Tokens from the vault: from memory, after a change, at a start, and many that end together."""
+    (_, bare), (count, full) = vault["open_ms"].items()
+    ending = vault["ending"]
+    verdict = "reached" if vault["warm_per_s"] >= VAULT_GOALS["warm_per_s"] else "MISSED"
+    return [
+        f"  get_connection, in memory   {vault['warm_per_s']:8.0f} a second   goal >= {VAULT_GOALS['warm_per_s']}   {verdict}",
+        f"  after another's change      {vault['cold_ms']:8.3f} ms   {_against(vault['cold_ms'], VAULT_GOALS['cold_ms'])}",
+        f"  a start with {count} more    {full - bare:8.0f} ms   {_against(full - bare, VAULT_GOALS['open_ms'])}   {vault['kib_each']} KiB each",
+        f"  {ending['connections']} ending together      {ending['requests_per_s']:8.0f} refreshes/s   {ending['requests']} requests, {ending['failed']} failed, {ending['waited']} calls waited",
+    ]
+
+
 def own_table(result: Mapping[str, Any]) -> str:
     """The figures that are only about us."""
     lines = ["\nconnector-proxy alone"]
@@ -122,6 +136,8 @@ def own_table(result: Mapping[str, Any]) -> str:
                 f"  {held['requests']} at once, {scheme:5}      {one['kib_each']:8.1f} KiB each   "
                 f"{_against(one['kib_each'], goal)}   ok {one['ok']}, errors {one['errors'] or 'none'}"
             )
+    if "vault" in result:
+        lines += _vault_lines(result["vault"])
     if "idle_rss_mib" in result:
         lines.append(f"  idle                        {result['idle_rss_mib']:8.1f} MiB RSS")
     return "\n".join(lines)

@@ -9,10 +9,12 @@ Prints a table with the goals and writes build/bench.json. Exit 1 when a request
 
 import argparse
 import json
+import os
 import platform
 import pstats
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,7 +30,7 @@ import report
 from load import REPORT_LUA, Sample, Wrk
 from ours import Key, us
 from peers import ROOT, SCHEMES, Programs, Subject, Upstream
-from processes import BenchError, Cores, say
+from processes import BenchError, Cores, on_core, say
 
 SUBJECTS = ("nginx", "caddy", "aiohttp", "us")
 CONNECTIONS = 64
@@ -140,6 +142,21 @@ def profile(bench: Bench, up: Upstream, path: Path) -> None:
     pstats.Stats(str(path)).sort_stats("tottime").print_stats(30)
 
 
+def vault_costs(bench: Bench) -> dict[str, Any]:
+    """What tokens from the vault cost, see ``vault.py``; on the proxy's core."""
+    say("tokens from the vault")
+    script = Path(__file__).with_name("vault.py")
+    sizes = ("--connections", "1000", "--ending", "200") if bench.plan == Plan.quick() else ()
+    command = [sys.executable, str(script), str(bench.folder / "vault"), *sizes]
+    search = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    with on_core(bench.cores.proxy):
+        done = subprocess.run(command, capture_output=True, text=True, env=search, check=False)
+    if done.returncode:
+        raise BenchError(f"vault.py failed: {done.stderr.strip().splitlines()[-1:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 @contextmanager
 def prepared(arguments: argparse.Namespace):
     """Folder, programs, key and load generator; everything is gone afterwards."""
@@ -182,6 +199,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bench.key.presented,
                 bench.cores,
             )
+            result["vault"] = vault_costs(bench)
     print(
         f"\n{platform.platform()}, Python {platform.python_version()}, {bench.plan.rounds} x {bench.plan.seconds:g} s"
     )

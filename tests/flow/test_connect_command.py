@@ -27,7 +27,13 @@ async def start(folder: Path, *args: str) -> Process:
         stderr=PIPE,
         cwd=folder,
         env=environment(folder),
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """What a shell runs in the background ignores SIGINT, and so would everything that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def said(process: Process, pattern: str) -> str:
