@@ -165,6 +165,15 @@ class CallerConnection(RequestHandler):
                 else:
                     self.force_close()
 
+    def is_waiting(self, *, arriving: bool) -> bool:
+        """Whether nothing is being answered here; without ``arriving``, and the next request has not begun.
+
+        A new connection counts as one whose request has begun.
+        """
+        if self._state != "head" or self._messages:
+            return False
+        return arriving or bool(self._request_count and not self._head_raw)
+
     def _reads_nothing(self, transport: asyncio.WriteTransport, now: float) -> bool:
         """True when answers have waited for the caller too long: behind each other, or at the end (R69).
 

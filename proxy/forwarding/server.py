@@ -15,6 +15,7 @@ from proxy.forwarding.caller import CallerConnection, UnderWay
 from proxy.forwarding.limits import ServerLimits
 
 SWEEP_S = 0.5
+ARRIVING_S = 1.0  # what a request that was on its way when the stop began gets to arrive
 Answerer = Callable[[RawRequestMessage, StreamReader, CallerConnection], Awaitable[None]]
 Beginner = Callable[[RawRequestMessage, CallerConnection], UnderWay | None]
 Refuser = Callable[[RequestError, CallerConnection], None]
@@ -61,8 +62,8 @@ class DataServer(Server):
         return len(self._connections)
 
     def opened(self, connection: CallerConnection) -> None:
-        """Turn away what comes over the limit (R64)."""
-        if len(self._connections) > self.limits.connections or self.draining:
+        """Turn away what comes over the limit (R64); what was accepted just before a stop is still served."""
+        if len(self._connections) > self.limits.connections:
             self.refuse_overload(connection)
 
     def refuse_overload(self, connection: CallerConnection) -> None:
@@ -85,15 +86,19 @@ class DataServer(Server):
                 connection.check(now)  # type: ignore[attr-defined]  # every one is made by __call__
 
     async def drain(self, seconds: float) -> bool:
-        """Let requests in flight finish for at most ``seconds``; True when all of them did (R70)."""
+        """Let requests in flight finish for at most ``seconds``; True when all of them did (R70).
+
+        A connection that has brought no request yet, or part of one, has ARRIVING_S to bring it: the caller
+        was accepted, so its request is as much under way as one that is being answered.
+        """
         self.draining = True
-        deadline = asyncio.get_running_loop().time() + seconds
-        for connection in self.connections:
-            if isinstance(connection, CallerConnection) and connection._state == "head":  # noqa: SLF001  # own class
-                connection.end(linger=False)
+        begin = asyncio.get_running_loop().time()
+        self._end_waiting(arriving=False)
         # aiohttp's own table of connections tells nobody when it changes
-        while self._connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  # see above
+        while self._connections and (passed := asyncio.get_running_loop().time() - begin) < seconds:
             await asyncio.sleep(0.02)
+            if passed > ARRIVING_S:
+                self._end_waiting(arriving=True)
         clean = not self._connections
         # aiohttp offers its connections' tasks in no other way
         tasks = [c._task_handler for c in self.connections if c._task_handler is not None]  # noqa: SLF001  # see above
@@ -106,6 +111,12 @@ class DataServer(Server):
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         return clean
+
+    def _end_waiting(self, *, arriving: bool) -> None:
+        """End connections on which nothing is answered; with ``arriving`` those too that bring a request."""
+        for connection in self.connections:
+            if isinstance(connection, CallerConnection) and connection.is_waiting(arriving=arriving):
+                connection.end(linger=False)
 
 
 def _never(message: RawRequestMessage, caller: CallerConnection) -> UnderWay | None:  # noqa: ARG001  # a Beginner

@@ -124,6 +124,34 @@ async def test_idle_connections_do_not_hold_it_up(own: Lab) -> None:
         assert time.monotonic() - begin < 2
 
 
+@pytest.mark.parametrize("sent", [0, 1, 40], ids=["nothing", "one byte", "half a head"])
+async def test_a_request_that_was_on_its_way_is_answered(own: Lab, sent: int) -> None:
+    """A caller accepted before the stop, whose request arrives after it, gets its answer, not a 503 (R58, R70)."""
+    async with own as lab:
+        async with lab.calling() as caller:
+            whole = raw.request("GET", "/test/x", key=lab.proxy.key)
+            await caller.send(whole[:sent])
+            assert (await lab.call("GET", "/test/x")).status == 200  # by now that one is accepted too
+            lab.proxy.signal(signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            await caller.send(whole[sent:])
+            got = await caller.answer()
+            assert (got.status, got.value("connection")) == (200, b"close")
+        assert await ended(lab) == 0
+
+
+async def test_a_caller_that_sends_nothing_does_not_hold_it_up(own: Lab) -> None:
+    """New connections without a request have about a second, not the whole drain time (R70)."""
+    async with own as lab, lab.calling() as silent_one, lab.calling() as half:
+        await half.send(b"GET /test/x HT")
+        assert (await lab.call("GET", "/test/x")).status == 200
+        begin = time.monotonic()
+        lab.proxy.signal(signal.SIGTERM)
+        assert await ended(lab) == 0
+        assert time.monotonic() - begin < 2.5
+        assert silent_one.received == half.received == b""
+
+
 async def test_under_load_no_answer_is_cut(own: Lab, report) -> None:
     """With 20 busy callers, every answer that began before the signal is whole (goal: 0 cut responses)."""
     cut: list[str] = []
