@@ -20,7 +20,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from proxy import listeners, log
 from proxy.app import connect_url, ground
-from proxy.backoff import Backoff
 from proxy.catalog.model import Catalog
 from proxy.channel import InForce, Start, packed
 from proxy.connectors.refresh.refresher import GRACE_S
@@ -30,6 +29,7 @@ from proxy.controlside import ControlSide
 from proxy.core import Core, Prepared
 from proxy.errors import ConfigurationError, Fault, StateError
 from proxy.exposition import Tally, added
+from proxy.restarts import Restarts
 from proxy.settings import Settings
 from proxy.spawn import spawn
 from proxy.supervised import Supervised, WorkerLostError
@@ -108,7 +108,7 @@ class Supervisor:
 
     async def _keep(self, number: int) -> None:
         """Have one worker at this place, and another one whenever it ends."""
-        backoff = Backoff()
+        restarts = Restarts()
         was_ready = False
         while not self._stopping.is_set() and self._given_up is None:
             begun = time.monotonic()
@@ -126,15 +126,15 @@ class Supervisor:
                     self._ended(worker)
             if self._stopping.is_set() or (worker is not None and worker.is_outdated):
                 continue
-            delay = backoff.after(time.monotonic() - begun)
+            delay = restarts.after(time.monotonic() - begun)
             self._tell_end(number, worker, how, delay)
             was_ready = was_ready or (worker is not None and worker.was_ready)
             failure = None if worker is None else worker.failure
-            if not was_ready and (failure or backoff.quick >= _FIRST_DEATHS):
+            if not was_ready and (failure or restarts.quick >= _FIRST_DEATHS):
                 self._given_up = f"worker {number} cannot start: {failure or how}"
                 self._changed.set()
-            elif backoff.is_loop:
-                log.event("worker_crash_loop", level="error", worker=number, ends=backoff.quick)
+            elif restarts.is_loop:
+                log.event("worker_crash_loop", level="error", worker=number, ends=restarts.quick)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 

@@ -27,7 +27,7 @@ EVENTS = frozenset(
         "vault.adopted",
     }
 )
-_BACKOFF_S = (5, 15, 60, 300, 900, 1800, 3600)
+_WAITS_S = (5, 15, 60, 300, 900, 1800, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ _DUE = "(next_at <= $1 OR next_at > $2)"
 
 def _due_at(now: float) -> tuple[int, int]:
     """A ``next_at`` further off than any wait that we set was written under another time: it is due."""
-    return to_ms(now), to_ms(now + 2 * max(_BACKOFF_S))
+    return to_ms(now), to_ms(now + 2 * max(_WAITS_S))
 
 
 async def is_due(transaction: Transaction, now: float) -> bool:
@@ -115,7 +115,7 @@ async def failed(transaction: Transaction, notice: Notice, now: float, spread: f
 
     ``spread`` (0 to 1) lengthens the wait by up to a fifth, so that proxies do not call together.
     """
-    wait = _BACKOFF_S[min(notice.attempts, len(_BACKOFF_S)) - 1] * (1 + spread / 5)
+    wait = _WAITS_S[min(notice.attempts, len(_WAITS_S)) - 1] * (1 + spread / 5)
     if now + wait > notice.at + KEEP_S:
         await delivered(transaction, notice)
         return False

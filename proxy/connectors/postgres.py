@@ -15,10 +15,10 @@ from typing import Any, Self, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from proxy.connectors.backoff import BackOff
 from proxy.connectors.postgres_errors import FAILURES, spoils_connection, store_error
 from proxy.connectors.postgres_listen import Listener
 from proxy.connectors.postgres_url import DatabaseUrl
+from proxy.connectors.reconnecting import Rest
 from proxy.connectors.settled import settled
 from proxy.connectors.store import Row, Transaction, migrate
 from proxy.errors import StateError, StoreError
@@ -97,7 +97,7 @@ class PostgresStore:
     def __init__(self, address: DatabaseUrl) -> None:
         self.notices: tuple[str, ...] = ()
         self._address = address
-        self._rest = BackOff(time.monotonic)
+        self._rest = Rest(time.monotonic)
         self._pool = asyncpg.create_pool(
             **_arguments(address),
             min_size=0,

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -167,9 +167,13 @@ def test_a_database_that_goes_away_stops_no_caller(site: Site, own: Postgres) ->
     with site.instance("one") as one:
         key = connected(site)
         until(lambda: get(one.address, "/acme/x", key)[0] == 200, ELSEWHERE, one)
-        ways: tuple[Callable[[Postgres], object], ...] = (killed, stopped, frozen)
+        ways: tuple[Callable[[Postgres], AbstractContextManager[None]], ...] = (
+            killed,
+            stopped,
+            frozen,
+        )
         for way in ways:
-            with way(own):  # type: ignore[attr-defined]
+            with way(own):
                 ended = time.monotonic() + (LATE_S + 3.0 if way is killed else 0.5)
                 was_ready = [site.ready(one)]
                 while time.monotonic() < ended and was_ready[-1] == 200:

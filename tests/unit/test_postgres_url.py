@@ -5,8 +5,8 @@ import traceback
 
 import pytest
 
-from proxy.connectors.backoff import BackOff
 from proxy.connectors.postgres_url import DatabaseUrl
+from proxy.connectors.reconnecting import Rest
 from proxy.errors import ConfigurationError
 from proxy.secret import Secret
 
@@ -97,7 +97,7 @@ def test_the_servers_statistics_may_know_instances_by_name(url: str, name: str |
 def test_a_rest_grows_and_ends() -> None:
     """After each failure twice as long, never over two seconds; one success and it begins small again (R147)."""
     now = 100.0
-    rest = BackOff(lambda: now)
+    rest = Rest(lambda: now)
     assert rest.is_over
     longest = []
     for _ in range(12):

@@ -39,9 +39,9 @@ SNIPPETS = [
 SDKS = [(type_id, one) for type_id, one in SNIPPETS if one.package and one.code]
 
 
-def called(*pair: object) -> str:
+def called(*pair: str | Snippet) -> str:
     """A test's name for a snippet."""
-    return " ".join(one if isinstance(one, str) else f"{one.language}:{one.package}" for one in pair)  # type: ignore[attr-defined]
+    return " ".join(one if isinstance(one, str) else f"{one.language}:{one.package}" for one in pair)
 
 
 @pytest.fixture

@@ -12,9 +12,8 @@ from proxy.connectors.lifetimes import margin, refresh_time
 from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.refresh.lease import (
     FORCED_S,
-    LAST_BACKOFF_S,
+    LAST_WAIT_S,
     LONGEST_WAIT_S,
-    BackOff,
     Claimed,
     ForcedLately,
     HeldBy,
@@ -22,12 +21,13 @@ from proxy.connectors.refresh.lease import (
     Interrupted,
     Lease,
     Newer,
+    NotBefore,
     Standing,
     Unusable,
     Wanted,
     after,
-    backoff,
     judge,
+    wait_after,
 )
 from proxy.connectors.refresh.owner import Owner, is_dead, parse_owner, this_process
 from proxy.connectors.refresh.ways import Way
@@ -62,10 +62,10 @@ def lease(**changes: Any) -> Lease:
         (standing(lease=lease(owner="o", beat=7)), Wanted(4), HeldBy("o", 2, 7)),
         (standing(lease=lease(owner="o", beat=7)), Wanted(4, takeover=(2, 6)), HeldBy("o", 2, 7)),
         (standing(lease=lease(owner="o", beat=7)), Wanted(4, takeover=(2, 7)), None),
-        (standing(lease=lease(retry_at=NOW + 20, last_error="busy")), Wanted(4), BackOff(NOW + 20, "busy")),
+        (standing(lease=lease(retry_at=NOW + 20, last_error="busy")), Wanted(4), NotBefore(NOW + 20, "busy")),
         (standing(lease=lease(retry_at=NOW - 1)), Wanted(4), None),
         (standing(lease=lease(retry_at=NOW + LONGEST_WAIT_S + 1)), Wanted(4), None),
-        (standing(lease=lease(retry_at=NOW + 20, last_error="e", refused_app="a")), Wanted(4, app="a"), BackOff(NOW + 20, "e")),
+        (standing(lease=lease(retry_at=NOW + 20, last_error="e", refused_app="a")), Wanted(4, app="a"), NotBefore(NOW + 20, "e")),
         (standing(lease=lease(retry_at=NOW + 20, last_error="e", refused_app="a")), Wanted(4, app="b"), None),
         (standing(lease=lease(forced_at=NOW - 1)), Wanted(4, forced=True), ForcedLately(NOW - 1 + FORCED_S)),
         (standing(lease=lease(forced_at=NOW - 1)), Wanted(4), None),
@@ -107,9 +107,9 @@ def claimed(**changes: Any) -> Claimed:
 
 def test_back_off_doubles_to_a_quarter_of_an_hour() -> None:
     """30 s, doubling to 15 min, with up to a quarter of jitter on top (R122)."""
-    assert [backoff(n, 0.0) for n in range(1, 8)] == [30, 60, 120, 240, 480, 900, 900]
-    assert backoff(1, 1.0) == 37.5
-    assert backoff(10_000, 0.0) == 900
+    assert [wait_after(n, 0.0) for n in range(1, 8)] == [30, 60, 120, 240, 480, 900, 900]
+    assert wait_after(1, 1.0) == 37.5
+    assert wait_after(10_000, 0.0) == 900
 
 
 def test_what_a_failure_leaves() -> None:
@@ -119,8 +119,7 @@ def test_what_a_failure_leaves() -> None:
     assert after(claimed(), "busy", NOW, retry_after=1e9, spread=0.0).retry_at == NOW + LONGEST_WAIT_S
     assert after(claimed(unknowns=2), "not_sent", NOW, retry_after=None, spread=0.0).keeps_intent
     assert (
-        after(claimed(), "application_fault", NOW, retry_after=None, spread=0.0).retry_at
-        == NOW + LAST_BACKOFF_S
+        after(claimed(), "application_fault", NOW, retry_after=None, spread=0.0).retry_at == NOW + LAST_WAIT_S
     )
     unknown = after(claimed(), "unknown", NOW, retry_after=None, spread=0.0)
     assert (unknown.unknowns, unknown.retry_at, unknown.keeps_intent) == (1, NOW + 30, True)

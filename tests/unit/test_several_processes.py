@@ -1,4 +1,4 @@
-"""What several processes share, piece by piece: log lines, frames, settings handed over, tallies, back-off."""
+"""What several processes share, piece by piece: log lines, frames, settings handed over, tallies, restarts."""
 
 import asyncio
 import json
@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import assembly
-from proxy.backoff import LONGEST_S, LOOP, QUICK_S, Backoff
 from proxy.channel import Channel, InForce, first_frame, packed, unpacked
 from proxy.exposition import added
 from proxy.metrics import Metrics
+from proxy.restarts import LONGEST_S, LOOP, QUICK_S, Restarts
 from proxy.secret import Secret
 from proxy.settings import load_settings
 from proxy.sharedlog import SharedStream, make_lock, pieces
@@ -210,17 +210,17 @@ def test_what_only_workers_count_is_exposed_too() -> None:
 
 def test_back_off_grows_to_a_bound_and_begins_anew_after_a_long_life() -> None:
     """One end costs no pause; ends in a row do, up to half a minute; the third is called a loop."""
-    backoff = Backoff()
-    assert backoff.after(QUICK_S - 1) == 0.0
+    restarts = Restarts()
+    assert restarts.after(QUICK_S - 1) == 0.0
     delays = []
     for _ in range(12):
-        assert backoff.is_loop == (backoff.quick >= LOOP)
-        delays.append(backoff.after(0.1))
+        assert restarts.is_loop == (restarts.quick >= LOOP)
+        delays.append(restarts.after(0.1))
     assert delays[:4] == [0.5, 1.0, 2.0, 4.0]
     assert delays[-1] == LONGEST_S
     assert delays == sorted(delays)
-    assert backoff.after(QUICK_S) == 0.0
-    assert not backoff.is_loop
+    assert restarts.after(QUICK_S) == 0.0
+    assert not restarts.is_loop
 
 
 def test_a_worker_gets_the_interpreter_flags_of_its_supervisor() -> None:

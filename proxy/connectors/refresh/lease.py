@@ -15,7 +15,7 @@ from proxy.connectors.store import Row
 BEAT_S = 3.0
 STALE_S = 20.0  # longer than a token request may take (15 s), so that its holder has an answer or has ended
 FORCED_S = 60.0  # a connection's refused tokens make at most one refresh in this time (R127)
-FIRST_BACKOFF_S, LAST_BACKOFF_S = 30.0, 900.0
+FIRST_WAIT_S, LAST_WAIT_S = 30.0, 900.0
 _ROUNDING_S = 0.001  # times in the store are whole milliseconds
 LONGEST_WAIT_S = 3600.0  # of a Retry-After; a wait that seems longer comes from a clock that jumped (R125)
 
@@ -100,7 +100,7 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
-class BackOff:
+class NotBefore:
     """The last attempt failed; not before ``retry_at``. ``error``: what it failed with."""
 
     retry_at: float
@@ -155,7 +155,7 @@ class Claimed:
     row: Row = field(default_factory=dict, repr=False)
 
 
-Refusal = Newer | Unusable | BackOff | HeldBy | Interrupted | ForcedLately
+Refusal = Newer | Unusable | NotBefore | HeldBy | Interrupted | ForcedLately
 Verdict = Refusal | Claimed
 
 
@@ -191,11 +191,11 @@ def judge(standing: Standing, wanted: Wanted, now: float) -> Refusal | None:
     return _not_yet(standing, wanted, now)
 
 
-def _not_yet(standing: Standing, wanted: Wanted, now: float) -> BackOff | ForcedLately | Interrupted | None:
+def _not_yet(standing: Standing, wanted: Wanted, now: float) -> NotBefore | ForcedLately | Interrupted | None:
     lease, connection = standing.lease, standing.connection
     is_mended = lease.refused_app is not None and lease.refused_app != wanted.app
     if lease.retry_at is not None and not is_mended and 0 < lease.retry_at - now <= LONGEST_WAIT_S:
-        return BackOff(lease.retry_at, lease.last_error)
+        return NotBefore(lease.retry_at, lease.last_error)
     if wanted.forced and lease.forced_at is not None and abs(now - lease.forced_at) < FORCED_S:
         return ForcedLately(lease.forced_at + FORCED_S)
     intent = open_intent(standing, wanted)
@@ -235,9 +235,9 @@ def is_in_grace(way: Way, begun_at: float, now: float) -> bool:
     return way.grace_s > 0 and -_ROUNDING_S <= now - begun_at <= way.grace_s
 
 
-def backoff(failures: int, spread: float) -> float:
+def wait_after(failures: int, spread: float) -> float:
     """Seconds to wait after that many failures in a row: 30, doubling to 900, and up to a quarter (R122)."""
-    return float(min(FIRST_BACKOFF_S * 2 ** min(failures - 1, 10), LAST_BACKOFF_S)) * (1 + spread / 4)
+    return float(min(FIRST_WAIT_S * 2 ** min(failures - 1, 10), LAST_WAIT_S)) * (1 + spread / 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +255,9 @@ def after(
 ) -> Aftermath:
     """What follows from a failure that leaves the connection as it is."""
     unknowns, failures = claimed.unknowns, claimed.failures + 1
-    wait = max(backoff(failures, spread), retry_after or 0.0)
+    wait = max(wait_after(failures, spread), retry_after or 0.0)
     if failure == "application_fault":
-        wait = LAST_BACKOFF_S
+        wait = LAST_WAIT_S
     if failure == "unknown":
         unknowns += 1
         in_grace = is_in_grace(claimed.way, claimed.begun_at, now)

@@ -26,13 +26,13 @@ from proxy.connectors.refresh.gates import Gates
 from proxy.connectors.refresh.lease import (
     BEAT_S,
     STALE_S,
-    BackOff,
     Claimed,
     Failure,
     ForcedLately,
     HeldBy,
     Interrupted,
     Newer,
+    NotBefore,
     Refusal,
     Unfit,
     Unusable,
@@ -164,7 +164,7 @@ class Renewal:
                 return Fresh()
             case Unusable(reason, cause):
                 return Lost(reason, cause)
-            case BackOff(retry_at, error):
+            case NotBefore(retry_at, error):
                 return Later(f"{service.title} gives no new token for now ({error})", retry_at)
             case Interrupted(_, until):
                 return Later(

@@ -1,4 +1,4 @@
-"""When to try again what has failed."""
+"""When to try the database again after it has failed."""
 
 import random
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 _FIRST_S, _MOST_S = 0.05, 2.0
 
 
-class BackOff:
+class Rest:
     """A rest after each failure: 50 ms, doubling to 2 s, spread so that many do not come at once.
 
     Args:

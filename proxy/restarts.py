@@ -1,4 +1,4 @@
-"""When to start again what keeps ending."""
+"""When to start a worker again that keeps ending."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ LOOP = 3  # ends in a row, each soon after the start, that are told as a loop
 
 
 @dataclass(slots=True)
-class Backoff:
+class Restarts:
     """Counts ends that came soon after their start."""
 
     quick: int = 0
