@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.vaults import CATALOG, MASTER, NOW, OTHER_MASTER, Clock, key_file, opened
+from support.vaults import CATALOG, MASTER, NOW, OTHER_MASTER, Clock, key_file, key_record, opened
 
 from proxy.connectors import backup
 from proxy.connectors.backup import back_up, restore
@@ -17,7 +17,7 @@ from proxy.connectors.place import NOTE_NAME
 from proxy.connectors.sqlite import FILE_NAME
 from proxy.connectors.vault import Vault
 from proxy.errors import StateError, StoreError
-from proxy.keys import KeyRecord, digest, generate
+from proxy.keys import KeyRecord
 from proxy.secret import Secret
 
 pytestmark = pytest.mark.usefixtures("runner")
@@ -25,13 +25,8 @@ TOKENS = Tokens(Secret("kept-8d1f-access"), Secret("kept-8d1f-refresh"), NOW + 3
 KEY = GivenKey(MASTER)
 
 
-def _record(name: str) -> KeyRecord:
-    key_id, key = generate()
-    return KeyRecord(key_id, name, digest(key.reveal().encode()), ("slack",), created_at=NOW)
-
-
 async def _made(folder: Path) -> KeyRecord:
-    record = _record("backend")
+    record = key_record("backend")[0]
     async with opened(folder) as vault:
         await vault.save_connection("slack", "work", TOKENS, scopes=("read",))
         await vault.add_key(record)
@@ -42,7 +37,7 @@ async def test_a_backup_restores_on_another_machine_with_the_key_alone(tmp_path:
     """Backed up while in use, restored in an empty folder: tokens, keys and history are there (R145)."""
     async with opened(tmp_path / "d") as vault:
         saved = await vault.save_connection("slack", "work", TOKENS, scopes=("read",))
-        record = _record("backend")
+        record = key_record("backend")[0]
         await vault.add_key(record)
         made = await asyncio.to_thread(back_up, tmp_path / "d", tmp_path / "backup.db")
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600

@@ -117,13 +117,8 @@ async def test_an_answer_without_refresh_token_keeps_the_old_one(sqlite: VaultPl
 
 async def test_a_caller_that_leaves_stops_nothing(sqlite: VaultPlace) -> None:
     """The only caller is cancelled while the request is out: the answer is stored all the same (R115)."""
-    gate = asyncio.Event()
     async with scene(sqlite) as on:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         caller.cancel()
         await asyncio.gather(caller, return_exceptions=True)
         gate.set()
@@ -134,13 +129,8 @@ async def test_a_caller_that_leaves_stops_nothing(sqlite: VaultPlace) -> None:
 
 async def test_a_stop_waits_for_the_answer(sqlite: VaultPlace) -> None:
     """Closing during a refresh waits for it and its commit, and begins no other (R115)."""
-    gate = asyncio.Event()
     async with scene(sqlite) as on:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         closing = asyncio.create_task(on.first.refresher.close(grace_s=10.0))
         await asyncio.sleep(0)
         assert not closing.done()
@@ -155,13 +145,8 @@ async def test_a_stop_waits_for_the_answer(sqlite: VaultPlace) -> None:
 
 async def test_the_intent_is_durable_before_the_request(place: VaultPlace) -> None:
     """While the request is out the store names attempt, generation, fingerprint and owner; the lists say refreshing (R116)."""
-    gate = asyncio.Event()
     async with scene(place) as on:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         fence, attempt, generation, owner = on.row("fence, attempt_id, attempt_generation, owner")
         assert (fence, generation, owner) == ("1", "1", str(this_process()))
         assert attempt.startswith("att_")
@@ -293,13 +278,8 @@ async def test_a_dead_grant_ends_no_living_token(sqlite: VaultPlace) -> None:
 
 async def test_a_dead_grant_that_someone_replaced_is_not_dead(place: VaultPlace) -> None:
     """invalid_grant arrives after the person has connected again: the new tokens stay and serve (R120, R132)."""
-    gate = asyncio.Event()
     async with scene(place) as on, on.process() as other:
-        await on.connect()
-        on.provider.answer(held(gate, error("invalid_grant")))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way(error("invalid_grant"))
         new = Tokens(Secret("old-new"), Secret("spend-new"), on.clock() + LIFE, on.clock())
         await other.vault.save_connection("scripted", "main", new, registration="scripted")
         gate.set()
@@ -577,13 +557,8 @@ async def test_a_refused_token_while_the_provider_is_busy(sqlite: VaultPlace) ->
 
 async def test_removed_during_the_refresh(place: VaultPlace) -> None:
     """The late answer of a removed connection is thrown away: nothing comes back to life (R132)."""
-    gate = asyncio.Event()
     async with scene(place) as on, on.process() as other:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(failure(on.first))
-        await on.provider.wait(1)
+        caller, gate = await on.under_way(asking=failure)
         await other.vault.remove("scripted", "main")
         gate.set()
         assert (await caller)[0] == "NotConnected"
@@ -594,13 +569,8 @@ async def test_removed_during_the_refresh(place: VaultPlace) -> None:
 
 async def test_connected_again_during_the_refresh(place: VaultPlace) -> None:
     """The late answer for the old grant does not overwrite the new one; its caller gets the new token (R132)."""
-    gate = asyncio.Event()
     async with scene(place) as on, on.process() as other:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         new = Tokens(Secret("old-new"), Secret("spend-new"), on.clock() + LIFE, on.clock())
         await other.vault.save_connection("scripted", "main", new, registration="scripted")
         gate.set()
@@ -613,13 +583,8 @@ async def test_connected_again_during_the_refresh(place: VaultPlace) -> None:
 
 async def test_frozen_during_the_refresh(sqlite: VaultPlace) -> None:
     """The new tokens are kept, but the connection stays frozen until it is thawed; frozen ones are not refreshed."""
-    gate = asyncio.Event()
     async with scene(sqlite) as on, on.process() as other:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(failure(on.first))
-        await on.provider.wait(1)
+        caller, gate = await on.under_way(asking=failure)
         await other.vault.freeze("scripted", "main")
         gate.set()
         assert (await caller)[0] == "NotConnected"
@@ -789,13 +754,8 @@ async def test_a_holder_shows_that_it_lives(place: VaultPlace, monkeypatch: pyte
     """While its request is out the holder counts its beat up; each well within the time after which it is taken for gone (R112)."""
     assert 4 * BEAT_S < STALE_S
     monkeypatch.setattr("proxy.connectors.refresh.renewal.BEAT_S", 0.02)
-    gate = asyncio.Event()
     async with scene(place) as on:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         async with asyncio.timeout(5):
             while int(on.row("beat")[0]) < 2:  # noqa: ASYNC110  # the store tells nobody
                 await asyncio.sleep(0.02)
@@ -817,13 +777,8 @@ def _leave(on: Scene, owner: str) -> None:
 
 async def test_a_late_answer_of_a_lost_lease_still_counts(place: VaultPlace) -> None:
     """The holder was slow and lost its lease: its good tokens are saved all the same, a failure of its would not be (R112)."""
-    gate = asyncio.Event()
     async with scene(place) as on:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         place.run("UPDATE refreshes SET fence = fence + 1, owner = 'another'")
         gate.set()
         assert await caller == "access-1"
@@ -832,13 +787,8 @@ async def test_a_late_answer_of_a_lost_lease_still_counts(place: VaultPlace) -> 
 
 async def test_a_failure_of_a_lost_lease_is_not_recorded(place: VaultPlace) -> None:
     """invalid_grant under a fence that is another's by now kills nothing (R112, R120)."""
-    gate = asyncio.Event()
     async with scene(place) as on:
-        await on.connect()
-        on.provider.answer(held(gate, error("invalid_grant")))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(failure(on.first))
-        await on.provider.wait(1)
+        caller, gate = await on.under_way(error("invalid_grant"), asking=failure)
         place.run("UPDATE refreshes SET fence = fence + 1, owner = 'another'")
         gate.set()
         assert (await caller)[0] == "RefreshFailed"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.providers.scripted import busy, held
+from support.providers.scripted import busy
 from support.refreshing import LIFE, Process, Scene, scene
 from support.stores import SqlitePlace, VaultPlace
 
@@ -46,12 +46,7 @@ async def told(process: Process, outcome: str) -> None:
 @contextlib.asynccontextmanager
 async def answered_without_store(on: Scene):
     """The provider's answer arrives while the store takes nothing; inside the block it still does not."""
-    gate = asyncio.Event()
-    await on.connect()
-    on.provider.answer(held(gate))
-    on.clock.now += LIFE
-    caller = asyncio.create_task(on.first.token())
-    await on.provider.wait(1)
+    caller, gate = await on.under_way()
     with without(on.place, "connections"):
         gate.set()
         assert await caller == "access-1"
@@ -126,13 +121,8 @@ async def test_an_answer_that_cannot_be_saved_survives_the_process(place: VaultP
 async def test_a_process_that_is_stopped_while_saving_leaves_a_journal(tmp_path: Path) -> None:
     """Cut off in the middle of the commit: the answer is in the journal when the process is gone (R115, R118)."""
     place = SqlitePlace(tmp_path / "place")
-    gate = asyncio.Event()
     async with scene(place) as on:
-        await on.connect()
-        on.provider.answer(held(gate))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way()
         with contextlib.closing(sqlite3.connect(place.folder / "vault.db", isolation_level=None)) as blocking:
             blocking.execute("BEGIN IMMEDIATE")
             gate.set()
@@ -196,13 +186,8 @@ async def test_a_damaged_journal_stops_nothing(tmp_path: Path) -> None:
 
 async def test_a_failure_that_cannot_be_noted(place: VaultPlace) -> None:
     """The store is away when the provider says no: nobody takes that attempt for one of unknown end later (R120)."""
-    gate = asyncio.Event()
     async with scene(place) as on:
-        await on.connect()
-        on.provider.answer(held(gate, busy(503, None)))
-        on.clock.now += LIFE
-        caller = asyncio.create_task(on.first.token())
-        await on.provider.wait(1)
+        caller, gate = await on.under_way(busy(503, None))
         with without(place, "refreshes"):
             gate.set()
             with pytest.raises(RefreshFailed):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from support.stores import VaultPlace
-from support.vaults import MASTER, NOW, Clock
+from support.vaults import MASTER, NOW, Clock, key_record
 
 from proxy.connectors import postgres, sqlite
 from proxy.connectors.datakeys import DataKeys
@@ -23,7 +23,7 @@ from proxy.connectors.rows import key_of, open_tokens, seal_tokens, to_json
 from proxy.connectors.schema import MIGRATIONS
 from proxy.connectors.store import Row, Store, Transaction, migrate, next_sequence
 from proxy.errors import StateError
-from proxy.keys import KeyRecord, digest, generate
+from proxy.keys import KeyRecord
 from proxy.secret import Secret
 
 pytestmark = pytest.mark.usefixtures("runner")
@@ -140,7 +140,7 @@ async def test_two_releases_side_by_side(
     place: VaultPlace, as_release_one: Callable[[VaultPlace], Any]
 ) -> None:
     """On today's schema release 1 opens, reads and writes what it knows; each sees the other's changes (R149)."""
-    record = _record()
+    record = key_record()[0]
     async with place.opened() as today, as_release_one(place) as store:
         first = FirstRelease(store, today.data_keys.ring)
         await today.save_connection("slack", "new", Tokens(Secret("xoxp-new"), Secret("r"), NOW + 60))
@@ -195,7 +195,7 @@ async def test_a_vault_of_release_one_is_taken_over(
     blank: VaultPlace, as_release_one: Callable[[VaultPlace], Any]
 ) -> None:
     """Made by release 1 with connections and keys, opened by today's: all is there, and is brought forward (R149)."""
-    record = _record()
+    record = key_record()[0]
     async with as_release_one(blank) as store:
         async with store.snapshot() as reading:
             assert (await reading.fetch("SELECT version FROM schema_version"))[0]["version"] == 1
@@ -216,11 +216,6 @@ async def test_a_vault_of_release_one_is_taken_over(
 async def _first_ring(store: Store) -> Any:
     """The data keys that release 1 makes; the code is the same as today's."""
     return (await DataKeys.open(store, GivenKey(MASTER), Clock())).ring
-
-
-def _record() -> KeyRecord:
-    key_id, key = generate()
-    return KeyRecord(key_id, "backend", digest(key.reveal().encode()), ("slack",), created_at=NOW)
 
 
 def _held(vault: Any) -> list[Any]:

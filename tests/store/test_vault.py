@@ -10,32 +10,17 @@ from dataclasses import replace
 
 import pytest
 from support.stores import VaultPlace
-from support.vaults import MASTER, NOW, OTHER_MASTER, Clock
+from support.vaults import CANARY, MASTER, NOW, OTHER_MASTER, Clock, key_record, tokens_of
 
 from proxy.connectors.masterkey import GivenKey
 from proxy.connectors.model import Tokens
 from proxy.connectors.snapshot import DAMAGED
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, StateError, StoreError
-from proxy.keys import KeyRecord, digest, generate
+from proxy.keys import KeyRecord
 from proxy.secret import Secret
 
 pytestmark = pytest.mark.usefixtures("runner")
-CANARY = "canary-8d1f-access"
-REFRESH = "canary-8d1f-refresh"
-
-
-def _tokens(
-    access: str = CANARY, refresh: str | None = REFRESH, expires_at: float | None = NOW + 3600
-) -> Tokens:
-    return Tokens(Secret(access), None if refresh is None else Secret(refresh), expires_at)
-
-
-def _record(name: str = "backend") -> tuple[KeyRecord, Secret]:
-    key_id, key = generate()
-    return KeyRecord(
-        key_id, name, digest(key.reveal().encode()), ("slack", "notion:GET"), created_at=NOW
-    ), key
 
 
 async def _edit(place: VaultPlace, statement: str, *params: object) -> None:
@@ -57,7 +42,7 @@ async def test_a_connection_survives_a_restart(place: VaultPlace) -> None:
     """All of a connection comes back after a restart, tokens to the byte (R175)."""
     async with place.opened() as vault:
         saved = await vault.save_connection(
-            "tenant", "work", _tokens(), config={"subdomain": "ACME"}, account="ann@acme.example",
+            "tenant", "work", tokens_of(), config={"subdomain": "ACME"}, account="ann@acme.example",
             scopes=("read", "write"), metadata={"team": "T1"}, scheme="raw",
         )  # fmt: skip
     async with place.opened() as vault:
@@ -71,14 +56,14 @@ async def test_a_connection_survives_a_restart(place: VaultPlace) -> None:
         1,
         NOW + 3600,
     )
-    assert held.tokens == replace(_tokens(), issued_at=NOW)
+    assert held.tokens == replace(tokens_of(), issued_at=NOW)
 
 
 async def test_the_first_connection_is_the_default_until_changed(place: VaultPlace) -> None:
     """First made is default; another can be; removing the default leaves the only other one in its place."""
     async with place.opened() as vault:
         for name in ("one", "two", "three"):
-            await vault.save_connection("slack", name, _tokens(f"xoxp-{name}"))
+            await vault.save_connection("slack", name, tokens_of(f"xoxp-{name}"))
         lookup = vault.snapshot.find
         assert lookup("slack", None) is lookup("slack", "one")
         await vault.set_default("slack", "two")
@@ -93,9 +78,9 @@ async def test_the_first_connection_is_the_default_until_changed(place: VaultPla
 async def test_reconnecting_keeps_id_default_and_place(place: VaultPlace) -> None:
     """The same name again renews tokens in place: same id, next generation, a new credential (R108)."""
     async with place.opened() as vault:
-        first = await vault.save_connection("slack", "work", _tokens("xoxp-1"))
+        first = await vault.save_connection("slack", "work", tokens_of("xoxp-1"))
         before = vault.snapshot.credentials["slack", None]
-        again = await vault.save_connection("slack", "work", _tokens("xoxp-2"))
+        again = await vault.save_connection("slack", "work", tokens_of("xoxp-2"))
         after = vault.snapshot.credentials["slack", None]
     assert (again.connection_id, again.is_default) == (first.connection_id, True)
     assert (again.generation, again.created_at) == (2, first.created_at)
@@ -106,10 +91,10 @@ async def test_reconnecting_keeps_id_default_and_place(place: VaultPlace) -> Non
 async def test_unchanged_connections_keep_their_credential_object(place: VaultPlace) -> None:
     """A change elsewhere, or of the default mark alone, leaves a connection's Credential the same object."""
     async with place.opened() as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         before = vault.snapshot.credentials["slack", "work"]
-        await vault.save_connection("slack", "home", _tokens("xoxp-2"))
-        await vault.add_key(_record()[0])
+        await vault.save_connection("slack", "home", tokens_of("xoxp-2"))
+        await vault.add_key(key_record()[0])
         await vault.set_default("slack", "home")
         assert vault.snapshot.credentials["slack", "work"] is before
 
@@ -145,7 +130,7 @@ async def test_what_cannot_be_used_is_not_stored(
 async def test_frozen_connections_give_nothing(place: VaultPlace) -> None:
     """A frozen connection has no credential and keeps its tokens; thawed, it works again."""
     async with place.opened() as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         await vault.freeze("slack", "work")
         assert vault.snapshot.credentials == {}
         assert (vault.connections()[0].state, vault.connections()[0].cause) == ("frozen", "operator")
@@ -159,12 +144,12 @@ async def test_keys_live_and_die(place: VaultPlace) -> None:
     """Keys are added, renamed, used, revoked one by one and all at once; revoked stays revoked (R84, R89)."""
     clock = Clock()
     async with place.opened(clock=clock) as vault:
-        (one, _), (two, _), (three, _) = _record("one"), _record("two"), _record("three")
+        (one, _), (two, _), (three, _) = key_record("one"), key_record("two"), key_record("three")
         for record in (one, two, three):
             await vault.add_key(record)
         assert vault.keys() == {record.key_id: record for record in (one, two, three)}
         with pytest.raises(ConfigurationError, match="of that name is in force"):
-            await vault.add_key(_record("one")[0])
+            await vault.add_key(key_record("one")[0])
         with pytest.raises(ConfigurationError, match="stored already"):
             await vault.add_key(KeyRecord(one.key_id, "other", b"", ()))
         await vault.rename_key(one.key_id, "uno")
@@ -187,7 +172,7 @@ async def test_changes_and_reveals_are_audited(place: VaultPlace) -> None:
     """Every change, and a reveal, is a row with who, what and when; old rows can be dropped (R157)."""
     clock = Clock()
     async with place.opened(clock=clock) as vault:
-        await vault.save_connection("slack", "work", _tokens(), actor="cli:ann")
+        await vault.save_connection("slack", "work", tokens_of(), actor="cli:ann")
         clock.now += 86400 * 91
         await vault.remove("slack", "work", actor="cli:bob")
         await vault.record("key:abc", "token.reveal", "slack@work", {"key": "abc"})
@@ -212,8 +197,8 @@ def _flip(blob: bytes) -> bytes:
 async def test_a_damaged_token_fails_alone(place: VaultPlace, damage: Callable[[bytes], bytes]) -> None:
     """A changed, cut, empty or foreign blob: that connection says so, the others work, the start succeeds (R140)."""
     async with place.opened() as vault:
-        await vault.save_connection("slack", "bad", _tokens())
-        await vault.save_connection("slack", "good", _tokens("xoxp-good"))
+        await vault.save_connection("slack", "bad", tokens_of())
+        await vault.save_connection("slack", "good", tokens_of("xoxp-good"))
     async with place.store() as store, store.transaction() as writing:
         found = await writing.fetch("SELECT access_token FROM connections WHERE name = 'bad'")
         blob = damage(bytes(found[0]["access_token"]))
@@ -223,7 +208,7 @@ async def test_a_damaged_token_fails_alone(place: VaultPlace, damage: Callable[[
         assert (bad.name, bad.state, bad.cause) == ("bad", "reauthorization_required", DAMAGED)
         assert good.state == "active"
         assert set(vault.snapshot.credentials) == {("slack", "good")}
-        renewed = await vault.save_connection("slack", "bad", _tokens("xoxp-new"))
+        renewed = await vault.save_connection("slack", "bad", tokens_of("xoxp-new"))
         assert renewed.connection_id == bad.connection_id
         assert vault.snapshot.credentials["slack", "bad"].access_token == Secret("xoxp-new")
 
@@ -232,7 +217,7 @@ async def test_swapped_rows_do_not_open(place: VaultPlace) -> None:
     """Two rows' blobs exchanged, or one row's two columns, give no wrong token: none opens (R134)."""
     async with place.opened() as vault:
         for name in ("one", "two", "three"):
-            await vault.save_connection("slack", name, _tokens(f"xoxp-{name}"))
+            await vault.save_connection("slack", name, tokens_of(f"xoxp-{name}"))
     async with place.store() as store, store.transaction() as writing:
         rows = await writing.fetch("SELECT name, access_token FROM connections")
         blobs = {row["name"]: row["access_token"] for row in rows}
@@ -261,7 +246,7 @@ async def test_swapped_rows_do_not_open(place: VaultPlace) -> None:
 async def test_an_edited_row_leads_no_token_elsewhere(place: VaultPlace, statement: str) -> None:
     """Who can write the database but has no key cannot send a token to another service or tenant (R83, R134)."""
     async with place.opened() as vault:
-        await vault.save_connection("tenant", "work", _tokens(), config={"subdomain": "acme"})
+        await vault.save_connection("tenant", "work", tokens_of(), config={"subdomain": "acme"})
     await _edit(place, statement)
     async with place.opened() as vault:
         assert [one.cause for one in vault.connections()] == [DAMAGED]
@@ -271,7 +256,7 @@ async def test_an_edited_row_leads_no_token_elsewhere(place: VaultPlace, stateme
 async def test_a_wrong_master_key_stops_the_start(place: VaultPlace) -> None:
     """With another key the start fails, names both key ids and changes nothing (R138)."""
     async with place.opened() as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         master_id = vault._data_keys.master_id
     before = await _everything(place)
     with pytest.raises(StateError, match=f"sealed with master key {master_id}.*nothing was changed"):
@@ -305,7 +290,7 @@ async def test_a_damaged_canary_or_data_key_stops_the_start(
 async def test_first_openings_at_the_same_time_agree(place: VaultPlace) -> None:
     """Several first openings of an empty vault at once end up with one data key and one identity (R138)."""
     vaults = await asyncio.gather(*(place.open() for _ in range(4)))
-    await vaults[0].save_connection("slack", "work", _tokens())
+    await vaults[0].save_connection("slack", "work", tokens_of())
     for vault in vaults:
         await vault.catch_up()
         assert vault.snapshot.credentials["slack", None].access_token == Secret(CANARY)
@@ -319,9 +304,9 @@ async def test_first_openings_at_the_same_time_agree(place: VaultPlace) -> None:
 async def test_rewrapping_changes_the_master_key_alone(place: VaultPlace) -> None:
     """After rewrap the new master key opens everything and the old one nothing; rows were not touched (R136)."""
     async with place.opened() as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         await vault.rewrap(OTHER_MASTER)
-        await vault.save_connection("slack", "more", _tokens("xoxp-2"))
+        await vault.save_connection("slack", "more", tokens_of("xoxp-2"))
     with pytest.raises(StateError, match="the one given is"):
         await place.open(key=GivenKey(MASTER))
     async with place.opened(key=GivenKey(OTHER_MASTER)) as vault:
@@ -340,11 +325,11 @@ async def _rows(vault: Vault, statement: str) -> list[dict[str, object]]:
 async def test_a_used_up_data_key_is_followed_by_another(place: VaultPlace) -> None:
     """Near 2^31 messages a new data key takes over; old rows stay readable, here and in another process (R141)."""
     async with place.opened() as other, place.opened() as vault:
-        await vault.save_connection("slack", "old", _tokens("xoxp-old"))
+        await vault.save_connection("slack", "old", tokens_of("xoxp-old"))
         async with vault._store.transaction() as writing:
             await writing.execute("UPDATE data_keys SET messages = $1", 2**31 - 10)
         vault._data_keys._left = 0
-        await vault.save_connection("slack", "new", _tokens("xoxp-new"))
+        await vault.save_connection("slack", "new", tokens_of("xoxp-new"))
         used = await _rows(vault, "SELECT name, access_key_id FROM connections")
         assert len({row["access_key_id"] for row in used}) == 2
         assert [
@@ -362,7 +347,7 @@ async def test_messages_are_counted_ahead(place: VaultPlace) -> None:
         async with place.opened() as one, place.opened() as two:
             for vault in (one, two):
                 for at in range(3):
-                    await vault.save_connection("slack", f"c{turn}-{at}", _tokens())
+                    await vault.save_connection("slack", f"c{turn}-{at}", tokens_of())
     async with place.opened() as vault:
         counted = (await _rows(vault, "SELECT messages FROM data_keys"))[0]["messages"]
     assert counted == 1 + 3 * 2 * 256
@@ -372,7 +357,7 @@ OTHER_PROCESS = """
     import asyncio, contextlib, os, time
     from proxy.assembly import open_vault
     from proxy.settings import load_settings
-    from support.vaults import CATALOG
+    from support.vaults import CANARY, REFRESH, key_record, tokens_of, CATALOG
 
     async def main():
         vault = await open_vault(load_settings(None, os.environ), CATALOG)
@@ -398,10 +383,10 @@ OTHER_PROCESS = """
 
 async def test_another_process_sees_a_revocation_within_a_second(place: VaultPlace) -> None:
     """A key revoked and a connection removed here count in a real other process within 1 s (R89, R176)."""
-    record, _ = _record()
+    record, _ = key_record()
     async with place.opened() as vault:
         await vault.add_key(record)
-        await vault.save_connection("slack", "work", _tokens(expires_at=None))
+        await vault.save_connection("slack", "work", tokens_of(expires_at=None))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", textwrap.dedent(OTHER_PROCESS), stdout=subprocess.PIPE,
             env={"PYTHONPATH": ":".join(sys.path), "HOME": str(place.folder), **place.environment},
@@ -422,7 +407,7 @@ async def test_another_process_sees_a_revocation_within_a_second(place: VaultPla
 async def test_watch_survives_a_failing_store(place: VaultPlace) -> None:
     """While the store fails, memory serves on; afterwards changes are followed again (R150, R153)."""
     async with place.opened() as vault, place.opened() as other:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         changed, failing, looked = asyncio.Event(), True, asyncio.Event()
         asked = vault._store.sequence
 
@@ -434,7 +419,7 @@ async def test_watch_survives_a_failing_store(place: VaultPlace) -> None:
 
         vault._store.sequence = sequence
         watching = asyncio.create_task(vault.watch(changed.set, interval=0.01))
-        await other.save_connection("slack", "more", _tokens("xoxp-2"))
+        await other.save_connection("slack", "more", tokens_of("xoxp-2"))
         await looked.wait()
         assert ("slack", "more") not in vault.snapshot.credentials
         assert ("slack", "work") in vault.snapshot.credentials
@@ -454,7 +439,7 @@ async def test_a_commit_counts_even_if_reading_it_back_fails(
 ) -> None:
     """A change whose commit succeeded is no error when reading or erasing fails after it; memory follows later."""
     async with place.opened() as vault:
-        await vault.save_connection("slack", "work", _tokens("xoxp-1"))
+        await vault.save_connection("slack", "work", tokens_of("xoxp-1"))
 
         def fails() -> object:
             raise failure
@@ -463,7 +448,7 @@ async def test_a_commit_counts_even_if_reading_it_back_fails(
             broken.setattr(vault._store, "snapshot", fails)
             if isinstance(failure, StoreError):  # the other one is of keys, which erasing does not need
                 broken.setattr(vault._store, "scrub", fails)
-            assert (await vault.save_connection("slack", "work", _tokens("xoxp-2"))).generation == 2
+            assert (await vault.save_connection("slack", "work", tokens_of("xoxp-2"))).generation == 2
             assert vault.snapshot.credentials["slack", None].access_token == Secret("xoxp-1")
         await vault.catch_up()
         assert vault.snapshot.credentials["slack", None].access_token == Secret("xoxp-2")

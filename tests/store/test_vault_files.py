@@ -8,31 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.vaults import CATALOG, MASTER, NOW, Clock, key_file, opened
+from support.vaults import (
+    CANARY,
+    CATALOG,
+    MASTER,
+    REFRESH,
+    Clock,
+    key_file,
+    key_record,
+    opened,
+    tokens_of,
+)
 
 from proxy.connectors.masterkey import GivenKey, KeyCommand, KeyFile
-from proxy.connectors.model import Tokens
 from proxy.connectors.vault import Vault
 from proxy.errors import StateError
-from proxy.keys import KeyRecord, digest, generate
 from proxy.secret import Secret
 
 pytestmark = pytest.mark.usefixtures("runner")
-CANARY = "canary-8d1f-access"
-REFRESH = "canary-8d1f-refresh"
-
-
-def _tokens(
-    access: str = CANARY, refresh: str | None = REFRESH, expires_at: float | None = NOW + 3600
-) -> Tokens:
-    return Tokens(Secret(access), None if refresh is None else Secret(refresh), expires_at)
-
-
-def _record(name: str = "backend") -> tuple[KeyRecord, Secret]:
-    key_id, key = generate()
-    return KeyRecord(
-        key_id, name, digest(key.reveal().encode()), ("slack", "notion:GET"), created_at=NOW
-    ), key
 
 
 def _edit(folder: Path, statement: str, *params: object) -> None:
@@ -45,7 +38,7 @@ async def test_files_are_ours_alone(tmp_path: Path) -> None:
     """Folder 0700; database, log, shared memory and master key 0600, while open, whatever the umask (R142)."""
     folder = tmp_path / "d"
     async with opened(folder, key=key_file(folder)) as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
         assert vault.notices == ()
     names = ("vault.db", "vault.db-wal", "vault.db-shm", "vault.latest", "master.key")
@@ -75,10 +68,10 @@ def _bytes_of(folder: Path) -> bytes:
 async def test_no_plaintext_ever_reaches_the_disk(tmp_path: Path) -> None:
     """Neither tokens nor keys stand in any file in any moment: database, log, shared memory (R143, R144)."""
     folder = tmp_path / "d"
-    record, key = _record()
+    record, key = key_record()
     async with opened(folder, key=key_file(folder)) as vault:
         for name in ("one", "two", "one"):
-            await vault.save_connection("slack", name, _tokens())
+            await vault.save_connection("slack", name, tokens_of())
             assert CANARY.encode() not in _bytes_of(folder)
         await vault.add_key(record)
         on_disk = _bytes_of(folder)
@@ -101,10 +94,10 @@ async def test_removed_ciphertext_is_gone_from_the_files(tmp_path: Path) -> None
             return bytes(rows[0]["access_token"])
 
         for name in ("renewed", "removed"):
-            await vault.save_connection("slack", name, _tokens())
+            await vault.save_connection("slack", name, tokens_of())
         old = [await sealed("renewed"), await sealed("removed")]
         assert all(blob in _bytes_of(folder) for blob in old)
-        await vault.save_connection("slack", "renewed", _tokens())
+        await vault.save_connection("slack", "renewed", tokens_of())
         await vault.remove("slack", "removed")
         assert [blob in _bytes_of(folder) for blob in old] == [False, False]
 
@@ -113,7 +106,7 @@ async def test_erasing_waits_for_a_reader_elsewhere(tmp_path: Path) -> None:
     """A reader in another process may hold old bytes up; they go when it is done, at the next look (R144)."""
     folder = tmp_path / "d"
     async with opened(folder) as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
         other = sqlite3.connect(folder / "vault.db", isolation_level=None)
         other.execute("BEGIN")
         other.execute("SELECT * FROM connections").fetchall()
@@ -129,7 +122,7 @@ async def test_a_missing_master_key_is_not_replaced(tmp_path: Path) -> None:
     """A lost key file stops the start and no new one is made over sealed rows; put back, all is well (R138)."""
     folder = tmp_path / "d"
     async with opened(folder, key=key_file(folder)) as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
     (folder / "master.key").rename(tmp_path / "aside")
     with pytest.raises(StateError, match=r"master\.key is missing.*from your backup"):
         await Vault.open(folder, key_file(folder), catalog=CATALOG, clock=Clock())
@@ -164,7 +157,7 @@ async def test_first_starts_at_the_same_time_agree(tmp_path: Path) -> None:
     vaults = await asyncio.gather(
         *(Vault.open(folder, key_file(folder), catalog=CATALOG, clock=Clock()) for _ in range(4))
     )
-    await vaults[0].save_connection("slack", "work", _tokens())
+    await vaults[0].save_connection("slack", "work", tokens_of())
     for vault in vaults:
         await vault.catch_up()
         assert vault.snapshot.credentials["slack", None].access_token == Secret(CANARY)
@@ -177,7 +170,7 @@ async def test_the_master_key_may_come_from_a_command(tmp_path: Path) -> None:
     code = f"print('{MASTER.reveal()}')"
     key = KeyCommand((sys.executable, "-c", code), {})
     async with opened(tmp_path / "d", key=key) as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
     async with opened(tmp_path / "d", key=GivenKey(MASTER)) as vault:
         assert len(vault.connections()) == 1
     failing = KeyCommand(
@@ -191,7 +184,7 @@ async def test_the_master_key_may_come_from_a_command(tmp_path: Path) -> None:
 async def test_a_copied_folder_opens_with_the_key_alone(tmp_path: Path) -> None:
     """The files of a stopped vault, elsewhere, open with the master key and nothing else (R145)."""
     async with opened(tmp_path / "d") as vault:
-        await vault.save_connection("slack", "work", _tokens())
+        await vault.save_connection("slack", "work", tokens_of())
     shutil.copytree(tmp_path / "d", tmp_path / "copy")
     async with opened(tmp_path / "copy") as vault:
         assert vault.snapshot.credentials["slack", None].access_token == Secret(CANARY)
@@ -201,8 +194,8 @@ async def test_numbers_that_went_back_are_noticed(tmp_path: Path) -> None:
     """Should the store's sequence fall (an older state came back), everything is read again, not just newer rows."""
     folder = tmp_path / "d"
     async with opened(folder) as vault:
-        await vault.save_connection("slack", "old", _tokens("xoxp-old"))
-        await vault.save_connection("slack", "new", _tokens("xoxp-new"))
+        await vault.save_connection("slack", "old", tokens_of("xoxp-old"))
+        await vault.save_connection("slack", "new", tokens_of("xoxp-new"))
         _edit(folder, "DELETE FROM connections WHERE name = 'new'")
         _edit(folder, "UPDATE changes SET sequence = 1")
         await vault.catch_up()

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from proxy.connectors.refresh.refresher import Refresher
 from proxy.connectors.sources.vault import VaultSource
 from proxy.connectors.vault import Vault
 from proxy.secret import Secret
-from support.providers.scripted import CLIENT_ID, CLIENT_SECRET, Scripted
+from support.providers.scripted import CLIENT_ID, CLIENT_SECRET, Reply, Scripted, held
 from support.stores import VaultPlace
 from support.vaults import NOW, Clock
 
@@ -116,6 +116,24 @@ class Scene:
         tokens = Tokens(Secret(f"old-{number}"), Secret(f"spend-{number}"), now + life, now)
         given = {"registration": "scripted", "scopes": ("read",), "asked_scopes": ("read",), **more}
         return await self.first.vault.save_connection("scripted", given.pop("name", "main"), tokens, **given)
+
+    async def under_way(
+        self,
+        reply: Reply | None = None,
+        *,
+        asking: Callable[[Process], Coroutine[Any, Any, Any]] = Process.token,
+    ) -> tuple[asyncio.Task[Any], asyncio.Event]:
+        """A connection whose token has ended, a caller who waits for the next, and the request for it.
+
+        The request is with the provider, which gives ``reply`` once the event is set.
+        """
+        gate = asyncio.Event()
+        await self.connect()
+        self.provider.answer(held(gate, reply))
+        self.clock.now += LIFE
+        caller = asyncio.create_task(asking(self.first))
+        await self.provider.wait(1)
+        return caller, gate
 
     def spent(self) -> list[str]:
         """The refresh tokens that were sent, in order."""

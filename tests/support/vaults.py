@@ -7,12 +7,16 @@ from pathlib import Path
 from proxy.catalog.model import Auth, Catalog, Host, Param, Scheme, Service
 from proxy.catalog.origin import OriginTemplate
 from proxy.connectors.masterkey import GivenKey, KeyFile, MasterKeySource
+from proxy.connectors.model import Tokens
 from proxy.connectors.vault import Vault
+from proxy.keys import KeyRecord, digest, generate
 from proxy.secret import Secret
 
 MASTER = Secret("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
 OTHER_MASTER = Secret("BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8")
 NOW = 1_800_000_000.0
+CANARY = "canary-8d1f-access"
+REFRESH = "canary-8d1f-refresh"
 
 
 class Clock:
@@ -38,6 +42,21 @@ def service(type_id: str, *, scheme: Scheme = "bearer", params: tuple[Param, ...
         auth=Auth(scheme),
         params={param.name: param for param in params},
     )
+
+
+def tokens_of(
+    access: str = CANARY, refresh: str | None = REFRESH, expires_at: float | None = NOW + 3600
+) -> Tokens:
+    """Tokens that live for an hour, unless told otherwise."""
+    return Tokens(Secret(access), None if refresh is None else Secret(refresh), expires_at)
+
+
+def key_record(name: str = "backend") -> tuple[KeyRecord, Secret]:
+    """A new key, and what the vault keeps of it."""
+    key_id, key = generate()
+    return KeyRecord(
+        key_id, name, digest(key.reveal().encode()), ("slack", "notion:GET"), created_at=NOW
+    ), key
 
 
 TENANT = Param("subdomain", r"[a-z0-9-]+", required=True, example="acme", lower=True)

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from support import raw, strict
@@ -41,6 +42,33 @@ async def with_two(on: Scene) -> Peer:
     while peer.received.count(b"\r\n\r\n") < 2:
         await peer.more()
     return peer
+
+
+@asynccontextmanager
+async def second_under_way(
+    then: Callable[[Peer], Awaitable[object]],
+) -> AsyncIterator[tuple[Scene, raw.Caller, Peer]]:
+    """A caller whose first request was answered and whose second, on the short way, has come to the service.
+
+    The service does ``then`` before it answers that one too.
+    """
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+        await then(peer)
+        await peer.send(OK)
+
+    async with scene(script) as on, on.calling() as caller:
+        await on.ask(caller)
+        await caller.send(GET)
+        yield on, caller, await with_two(on)
+
+
+def ended(peer: Peer) -> Awaitable[object]:
+    """No answer."""
+    return peer.ended.wait()
 
 
 async def test_which_requests_go_it() -> None:
@@ -115,18 +143,7 @@ async def test_the_same_bytes_elsewhere_are_something_else() -> None:
 async def test_bad_bytes_behind_a_request_under_way() -> None:
     """A malformed message behind it is refused after its answer, and the connection ends (R17, R18)."""
     go_on = asyncio.Event()
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK)
-        await peer.request()
-        await go_on.wait()
-        await peer.send(OK)
-
-    async with scene(script) as on, on.calling() as caller:
-        await on.ask(caller)
-        await caller.send(GET)
-        await with_two(on)
+    async with second_under_way(lambda _: go_on.wait()) as (_, caller, _):
         await caller.send(b"GET / HTTP/1.1\r\nHost: a b\r\nX\r\n\r\n")
         await asyncio.sleep(0.01)
         go_on.set()
@@ -191,20 +208,9 @@ async def test_a_connection_that_died() -> None:
 
 async def test_a_caller_that_leaves() -> None:
     """The service's connection is dropped at once, the place given back, and a 499 recorded (R58)."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK)
-        await peer.request()
-        await peer.ended.wait()
-
-    async with scene(script) as on:
-        async with on.calling() as caller:
-            await on.ask(caller)
-            await caller.send(GET)
-            peer = await with_two(on)
-            assert on.plane._at_work == {"svc": 1}
-            caller.leave()
+    async with second_under_way(ended) as (on, caller, peer):
+        assert on.plane._at_work == {"svc": 1}
+        caller.leave()
         await peer.ended.wait()
         assert [line["status"] for line in await on.logged(2)] == [200, 499]
         assert on.plane._at_work == {"svc": 0}
@@ -234,18 +240,8 @@ async def test_no_place_is_taken_beyond_the_limit() -> None:
 
 async def test_a_service_that_does_not_answer() -> None:
     """The first-byte timeout counts: a 504 (R57)."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK)
-        await peer.ended.wait()
-
-    async with scene(script) as on, on.calling() as caller:
-        await on.ask(caller)
-        on.pool._timeouts = UpstreamTimeouts(first_byte=5)
-        await caller.send(GET)
-        await with_two(on)
-        on.pool.sweep(on.pool._clock() + 10)
+    async with second_under_way(ended) as (on, caller, _):
+        on.pool.sweep(on.pool._clock() + UpstreamTimeouts().first_byte + 1)
         assert code(await caller.answer()) == "upstream_timeout"
 
 
@@ -288,18 +284,7 @@ async def test_an_echoed_token_is_masked() -> None:
 async def test_draining_lets_it_finish() -> None:
     """A request under way when draining begins gets its answer, and then the connection ends (R70)."""
     hold = asyncio.Event()
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK)
-        await peer.request()
-        await hold.wait()
-        await peer.send(OK)
-
-    async with scene(script) as on, on.calling() as caller:
-        await on.ask(caller)
-        await caller.send(GET)
-        await with_two(on)
+    async with second_under_way(lambda _: hold.wait()) as (on, caller, _):
         draining = asyncio.ensure_future(on.server.drain(5))
         await asyncio.sleep(0)
         hold.set()
