@@ -17,7 +17,7 @@ from proxy.connectors.model import Tokens
 from proxy.connectors.passwords import hashed, new_password
 from proxy.firstrun import base_url
 from proxy.instance import write_private
-from proxy.operations import KeyRequest, create_key
+from proxy.operations.keys import KeyRequest, create_key
 from proxy.sandbox import (
     CLIENT_ID,
     CONFIG,

@@ -29,7 +29,7 @@ from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
 from proxy.errors import ConfigurationError, Fault
 from proxy.forwarding.egress import Dialer
-from proxy.operations import find_service
+from proxy.operations.services import find_service
 from proxy.secret import Secret
 from proxy.settings import Settings, environment
 

@@ -10,6 +10,7 @@ from proxy import localca
 from proxy.cli import output
 from proxy.cli.session import ConfigOption, DataDirOption, JsonOption, settings_of
 from proxy.connectors.folder import prepare_folder
+from proxy.operations.moments import rfc3339
 
 
 def ca(
@@ -35,7 +36,7 @@ def ca(
             {
                 "file": str(path),
                 "sha256": authority.certificate.fingerprint(hashes.SHA256()).hex(),
-                "expires_at": output.rfc3339(authority.certificate.not_valid_after_utc.timestamp()),
+                "expires_at": rfc3339(authority.certificate.not_valid_after_utc.timestamp()),
                 "pem": authority.pem.decode(),
             }
         )

@@ -11,7 +11,7 @@ from proxy.catalog.model import Catalog, Scheme, Service
 from proxy.catalog.params import check_config
 from proxy.cli import output
 from proxy.cli.authorize import Way, authorize, tell
-from proxy.cli.connections import as_document, found
+from proxy.cli.connections import found
 from proxy.cli.session import ACTOR, FAILED, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
 from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.flow import Wish
@@ -19,12 +19,12 @@ from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
-from proxy.operations import Granted, find_service, parse_params, read_tokens
+from proxy.operations.connections import SCHEMES, Granted, connection_document, parse_params, read_tokens
+from proxy.operations.services import find_service
 from proxy.secret import Secret
 from proxy.settings import Settings
 
 _MAX_INPUT = 4 * MAX_TOKEN
-_SCHEMES: tuple[Scheme, ...] = ("bearer", "bot", "raw", "token", "basic")
 
 
 def connect(
@@ -49,7 +49,7 @@ def connect(
     ] = None,
     scheme: Annotated[
         str | None,
-        typer.Option("--scheme", metavar="|".join(_SCHEMES), help="How the token is sent, if not as usual."),
+        typer.Option("--scheme", metavar="|".join(SCHEMES), help="How the token is sent, if not as usual."),
     ] = None,
     scope: Annotated[
         list[str] | None,
@@ -101,7 +101,7 @@ def connect(
 
     saved = with_vault(settings, work)
     if as_json:
-        output.document(as_document(saved))
+        output.document(connection_document(saved))
     else:
         default = ", the default one" if saved.is_default else ""
         output.line(f"{known.title}: account {saved.name!r} is connected{default}.")
@@ -120,7 +120,7 @@ def _authorize(settings: Settings, wish: Wish, way: Way, service: Service, *, as
         raise typer.Exit(FAILED)
     if as_json:
         connection = with_vault(settings, lambda vault, _: found(vault, f"{wish.service}@{wish.name}"))
-        output.document({**as_document(connection), "missing_scopes": list(outcome.missing)})
+        output.document({**connection_document(connection), "missing_scopes": list(outcome.missing)})
     else:
         tell(outcome, service.title)
     _tell_unused(settings, wish.service)
@@ -136,9 +136,9 @@ def _tell_unused(settings: Settings, service: str) -> None:
 
 
 def _scheme(text: str | None) -> Scheme | None:
-    found = next((scheme for scheme in _SCHEMES if scheme == text), None)
+    found = next((scheme for scheme in SCHEMES if scheme == text), None)
     if text is not None and found is None:
-        raise typer.BadParameter(f"is one of {', '.join(_SCHEMES)}", param_hint="--scheme")
+        raise typer.BadParameter(f"is one of {', '.join(SCHEMES)}", param_hint="--scheme")
     return found
 
 

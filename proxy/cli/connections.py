@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy import assembly
-from proxy.catalog.model import Catalog, Scheme
+from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.cli.session import (
     ACTOR,
@@ -19,24 +19,25 @@ from proxy.cli.session import (
     vault_if_any,
     with_vault,
 )
-from proxy.connecting import missing_scopes
 from proxy.connectors import expiring
 from proxy.connectors.causes import cause_of, remedy_of
-from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registrations
 from proxy.connectors.refresh import states
 from proxy.connectors.vault import Vault
 from proxy.disconnecting import Disconnecting, Revocation
-from proxy.errors import ConfigurationError, Fault
 from proxy.forwarding.egress import Dialer
-from proxy.operations import parse_address
+from proxy.operations.connections import (
+    connection_details,
+    connection_document,
+    find_connection,
+    parse_address,
+)
+from proxy.operations.moments import rfc3339
 from proxy.settings import Settings
 from proxy.verify import Verdict, verify_all
 
 group = typer.Typer(help="Connected accounts.", no_args_is_help=True)
-_MAX_INPUT = 4 * MAX_TOKEN
-_SCHEMES: tuple[Scheme, ...] = ("bearer", "bot", "raw", "token", "basic")
 AddressArgument = Annotated[
     str,
     typer.Argument(metavar="SERVICE[@NAME]", help="A connection; without @NAME the service's default one."),
@@ -51,7 +52,7 @@ def listing(
     settings = settings_of(config, data_dir)
     found = vault_if_any(settings, _connections) or ()
     if as_json:
-        output.document([as_document(one) for one in found])
+        output.document([connection_document(one) for one in found])
         return
     output.table(
         ("service", "name", "default", "state", "account", "expires", "config"),
@@ -62,7 +63,7 @@ def listing(
                 "*" if one.is_default else "",
                 one.state + (f" ({one.cause})" if one.cause else ""),
                 one.account,
-                output.rfc3339(one.expires_at),
+                rfc3339(one.expires_at),
                 output.pairs(one.config or {}),
             )
             for one in found
@@ -88,42 +89,13 @@ async def _connections(vault: Vault, _: Catalog) -> tuple[Connection, ...]:
     return await states.shown(vault)
 
 
-def as_document(one: Connection) -> Mapping[str, object]:
-    """A connection as programs get it; never a token."""
-    return {
-        "id": one.connection_id,
-        "service": one.service,
-        "name": one.name,
-        "default": one.is_default,
-        "state": one.state,
-        "cause": one.cause,
-        "account": one.account,
-        "scopes": list(one.scopes),
-        "expires_at": output.rfc3339(one.expires_at),
-        "config": None if one.config is None else dict(one.config),
-    }
-
-
-def find(vault: Vault, text: str) -> Connection:
-    """The connection of that address.
-
-    Raises:
-        ConfigurationError: there is none, or it is not clear which.
-    """
-    service, name = parse_address(text, vault)
-    for one in vault.connections():
-        if (one.service, one.name) == (service, name):
-            return one
-    raise ConfigurationError(Fault(text[:120], "there is no such connection"))
-
-
 async def found(vault: Vault, text: str) -> Connection:
     """The connection of that address, for :func:`with_vault`.
 
     Raises:
         ConfigurationError: there is none.
     """
-    return find(vault, text)
+    return find_connection(vault, text)
 
 
 @group.command("show")
@@ -137,29 +109,12 @@ def show(
     """Show one connection; its tokens are never shown."""
 
     async def work(vault: Vault, _: Catalog) -> tuple[Connection, states.Attempts]:
-        named = find(vault, address)
+        named = find_connection(vault, address)
         same = (one for one in await states.shown(vault) if one.connection_id == named.connection_id)
         return next(same, named), await states.attempts(vault, named.connection_id)
 
     one, refreshes = with_vault(settings_of(config, data_dir), work)
-    known: dict[str, Any] = {
-        **as_document(one),
-        "remedy": None if one.cause is None else remedy_of(one.cause, one.service, one.name),
-        "scheme": one.scheme,
-        "metadata": dict(one.metadata),
-        "registration": one.registration,
-        "asked_scopes": list(one.asked_scopes),
-        "missing_scopes": list(missing_scopes(one.asked_scopes, one.scopes)),
-        "issued_at": output.rfc3339(one.issued_at),
-        "refresh_expires_at": output.rfc3339(one.refresh_expires_at),
-        "generation": one.generation,
-        "refreshed_at": output.rfc3339(refreshes.refreshed_at),
-        "refresh_failures": refreshes.failures,
-        "refresh_error": refreshes.last_error,
-        "refresh_retry_at": output.rfc3339(refreshes.retry_at),
-        "created_at": output.rfc3339(one.created_at),
-        "updated_at": output.rfc3339(one.updated_at),
-    }
+    known: dict[str, Any] = dict(connection_details(one, refreshes))
     if as_json:
         output.document(known)
         return
@@ -184,7 +139,7 @@ def verify(
     settings = settings_of(config, data_dir)
 
     async def work(vault: Vault, catalog: Catalog) -> tuple[Verdict, ...]:
-        chosen = vault.connections() if address is None else (find(vault, address),)
+        chosen = vault.connections() if address is None else (find_connection(vault, address),)
         return await verify_all(settings, vault, catalog, chosen)
 
     verdicts = with_vault(settings, work)
@@ -283,7 +238,7 @@ def remove(
     settings = settings_of(config, data_dir)
 
     async def work(vault: Vault, catalog: Catalog) -> tuple[Connection, Revocation]:
-        one = find(vault, address)
+        one = find_connection(vault, address)
         dialer = Dialer(settings.egress.policy(()), time.monotonic)
         registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
         ending = Disconnecting(vault, catalog, registrations, assembly.token_endpoint(dialer))

@@ -10,7 +10,8 @@ from proxy.cli import output
 from proxy.cli.session import ConfigOption, DataDirOption, JsonOption, settings_of, vault_if_any
 from proxy.connectors.audit import AuditEntry
 from proxy.connectors.vault import Vault
-from proxy.operations import parse_since
+from proxy.operations.audit import audit_document
+from proxy.operations.moments import parse_since, rfc3339
 
 _MOST = 1_000_000
 
@@ -34,24 +35,10 @@ def audit(
 
     found = vault_if_any(settings_of(config, data_dir), work) or ()
     if as_json:
-        output.document(
-            [
-                {
-                    "at": output.rfc3339(one.at),
-                    "actor": one.actor,
-                    "action": one.action,
-                    "subject": one.subject,
-                    "detail": dict(one.detail),
-                }
-                for one in found
-            ]
-        )
+        output.document([audit_document(one) for one in found])
         return
     output.table(
         ("at", "actor", "action", "subject", "detail"),
-        [
-            (output.rfc3339(one.at), one.actor, one.action, one.subject, output.pairs(one.detail))
-            for one in found
-        ],
+        [(rfc3339(one.at), one.actor, one.action, one.subject, output.pairs(one.detail)) for one in found],
         empty="nothing is in the audit",
     )

@@ -22,7 +22,8 @@ from proxy.cli.session import (
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
 from proxy.keys import KeyRecord, Kind
-from proxy.operations import KeyRequest, create_key, find_key
+from proxy.operations.keys import KeyRequest, create_key, find_key, key_document, key_state
+from proxy.operations.moments import rfc3339
 from proxy.secret import Secret
 
 group = typer.Typer(help="Proxy keys: what callers present instead of real tokens.", no_args_is_help=True)
@@ -73,7 +74,7 @@ def create(
                 "id": record.key_id,
                 "key": key.reveal(),
                 "permits": list(record.permits),
-                "expires_at": output.rfc3339(record.expires_at),
+                "expires_at": rfc3339(record.expires_at),
             }
         )
     else:
@@ -113,7 +114,7 @@ def listing(
     records = [*stored.values(), *assembly.declared_keys(settings).values()]
     now = time.time()
     if as_json:
-        output.document([_as_json(record, used.get(record.key_id), now) for record in records])
+        output.document([key_document(record, used.get(record.key_id), now) for record in records])
         return
     output.table(
         ("id", "name", "state", "permits", "root", "expires", "last used"),
@@ -121,11 +122,11 @@ def listing(
             (
                 record.key_id,
                 record.name,
-                _state(record, now),
+                key_state(record, now),
                 " ".join(record.permits),
                 record.root,
-                output.rfc3339(record.expires_at),
-                output.rfc3339(used.get(record.key_id)),
+                rfc3339(record.expires_at),
+                rfc3339(used.get(record.key_id)),
             )
             for record in records
         ],
@@ -135,30 +136,6 @@ def listing(
 
 async def _keys_and_uses(vault: Vault, _: Catalog) -> tuple[Mapping[str, KeyRecord], Mapping[str, float]]:
     return vault.keys(), await vault.key_usage()
-
-
-def _state(record: KeyRecord, now: float) -> str:
-    if record.revoked_at is not None:
-        return "revoked"
-    if not record.is_live(now):
-        return "expired"
-    return "declared" if record.declared else "active"
-
-
-def _as_json(record: KeyRecord, used: float | None, now: float) -> Mapping[str, object]:
-    return {
-        "id": record.key_id,
-        "name": record.name,
-        "state": _state(record, now),
-        "kind": record.kind,
-        "permits": list(record.permits),
-        "root": record.root,
-        "networks": [str(network) for network in record.networks],
-        "created_at": None if record.declared else output.rfc3339(record.created_at),
-        "expires_at": output.rfc3339(record.expires_at),
-        "revoked_at": output.rfc3339(record.revoked_at),
-        "last_used_at": output.rfc3339(used),
-    }
 
 
 @group.command("revoke")

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -13,11 +12,6 @@ from rich.text import Text
 from proxy.log import escape
 
 _WIDE = 10_000
-
-
-def rfc3339(moment: float | None) -> str | None:
-    """Seconds since the epoch as RFC 3339 in UTC, None stays None."""
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def document(value: object) -> None:

@@ -1,20 +1,25 @@
 """``registrations``: the apps at providers with which accounts are connected."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from proxy import assembly
 from proxy.catalog.model import Catalog
-from proxy.catalog.reader import nearest
 from proxy.cli import output
 from proxy.cli.authorize import public_url_of
 from proxy.cli.session import ACTOR, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
-from proxy.connectors.flow import redirect_address
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
+from proxy.operations.registrations import (
+    family_of,
+    registration_document,
+    remove_registration,
+    services_of,
+)
 from proxy.secret import Secret
 from proxy.settings import Settings
 
@@ -52,7 +57,7 @@ def save(
         return registration
 
     with_vault(settings, work)
-    told = _as_document(settings, catalog, registration, declared=False)
+    told = registration_document(catalog, registration, public_url=public_url_of(settings), declared=False)
     if as_json:
         output.document(told)
     else:
@@ -70,10 +75,12 @@ def listing(
     """List the apps with the redirect address that each needs at its provider. Secrets are never shown."""
     settings = settings_of(config, data_dir)
 
-    async def work(vault: Vault, catalog: Catalog) -> list[dict[str, object]]:
-        known = _registrations(settings, catalog, vault)
+    async def work(vault: Vault, catalog: Catalog) -> list[Mapping[str, object]]:
+        known, public_url = _registrations(settings, catalog, vault), public_url_of(settings)
         return [
-            _as_document(settings, catalog, one, declared=one.registration_id in known.declared)
+            registration_document(
+                catalog, one, public_url=public_url, declared=one.registration_id in known.declared
+            )
             for one in await known.all()
         ]
 
@@ -111,14 +118,7 @@ def remove(
     settings = settings_of(config, data_dir)
 
     async def work(vault: Vault, catalog: Catalog) -> None:
-        known = _registrations(settings, catalog, vault)
-        if registration_id in known.declared:
-            raise ConfigurationError(
-                Fault(registration_id, "is declared in the settings: take it out there and reload (SIGHUP)")
-            )
-        if not await known.remove(registration_id, actor=ACTOR):
-            hint = nearest(registration_id, [one.registration_id for one in await known.all()])
-            raise ConfigurationError(Fault(registration_id[:64], f"there is no such registration{hint}"))
+        await remove_registration(_registrations(settings, catalog, vault), registration_id, actor=ACTOR)
 
     with_vault(settings, work)
     if as_json:
@@ -128,54 +128,8 @@ def remove(
     output.changed(settings.storage.data_dir)
 
 
-def family_of(catalog: Catalog, registration_id: str, given: str | None) -> str:
-    """Whose app a registration is: as said, else what its id is the name of.
-
-    Raises:
-        ConfigurationError: it is not clear, or no service is of it.
-    """
-    families = {one.oauth.family for one in catalog.services.values() if one.oauth is not None}
-    service = catalog.get(registration_id)
-    of_service = service.oauth.family if service is not None and service.oauth is not None else None
-    family = given or (registration_id if registration_id in families else of_service)
-    if family is None:
-        hint = nearest(registration_id, [*families, *catalog.services])
-        raise ConfigurationError(
-            Fault("--family", f"is needed: {registration_id[:64]} is neither a family nor a service{hint}")
-        )
-    if family not in families:
-        raise ConfigurationError(Fault("--family", f"no service is of it{nearest(family, families)}"))
-    return family
-
-
-def services_of(catalog: Catalog, registration: Registration) -> list[str]:
-    """The services that take this app when none is named: its own, or its family's."""
-    service = catalog.get(registration.registration_id)
-    if service is not None and registration.registration_id != registration.family:
-        return [service.type_id]
-    return [
-        one.type_id
-        for one in catalog.services.values()
-        if one.oauth is not None and one.oauth.family == registration.family
-    ]
-
-
 def _registrations(settings: Settings, catalog: Catalog, vault: Vault) -> Registrations:
     return Registrations(assembly.declared_registrations(settings, catalog), vault)
-
-
-def _as_document(
-    settings: Settings, catalog: Catalog, one: Registration, *, declared: bool
-) -> dict[str, object]:
-    return {
-        "id": one.registration_id,
-        "family": one.family,
-        "client_id": one.client_id,
-        "has_secret": one.client_secret is not None,
-        "declared": declared,
-        "redirect_address": redirect_address(public_url_of(settings), one.registration_id),
-        "services": services_of(catalog, one),
-    }
 
 
 def _read_secret() -> Secret:

@@ -18,7 +18,8 @@ from proxy.connectors.vault import Vault
 from proxy.errors import ConnectorProxyError, StateError
 from proxy.forwarding.permits import parse_permit
 from proxy.keys import KeyRecord
-from proxy.operations import KeyRequest, create_key
+from proxy.operations.keys import KeyRequest, create_key
+from proxy.operations.moments import rfc3339
 from proxy.secret import Secret
 from proxy.settings import Settings, environment
 
@@ -96,7 +97,7 @@ def _revoke(settings: Settings, record: KeyRecord) -> None:
     try:
         with_vault(settings, work)
     except ConnectorProxyError as error:  # the program's exit status says more than ours
-        fail(f"key {record.key_id} is not revoked and ends {output.rfc3339(record.expires_at)}: {error}")
+        fail(f"key {record.key_id} is not revoked and ends {rfc3339(record.expires_at)}: {error}")
 
 
 def _run(settings: Settings, record: KeyRecord, key: Secret, command: list[str], mask: frozenset[int]) -> int:

@@ -1,13 +1,12 @@
 """``services`` and ``check``: what can be called, and whether the configuration is whole."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proxy import assembly
-from proxy.catalog.model import Catalog, Service
+from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.cli.session import (
     CONFIGURATION,
@@ -18,7 +17,7 @@ from proxy.cli.session import (
     vault_if_any,
 )
 from proxy.connectors.vault import Vault
-from proxy.operations import new_service
+from proxy.operations.services import connected_services, new_service, service_document
 from proxy.selfcheck import check_all
 from proxy.settings import Settings
 
@@ -49,11 +48,14 @@ def list_available(
 
 def _list(settings: Settings, *, as_json: bool) -> None:
     catalog = assembly.catalog_of(settings)
-    connected = (vault_if_any(settings, _connected) or frozenset()) | {
-        type_id for type_id, source in settings.sources.items() if source.kind != "vault"
-    }
+
+    async def work(vault: Vault, _: Catalog) -> frozenset[str]:
+        return connected_services(settings, vault)
+
+    connected = vault_if_any(settings, work)
+    connected = connected_services(settings, None) if connected is None else connected
     if as_json:
-        output.document([_as_json(one, connected) for one in catalog.services.values()])
+        output.document([service_document(one, connected) for one in catalog.services.values()])
         return
     output.table(
         ("id", "title", "connected", "verified", "connection_config"),
@@ -77,30 +79,6 @@ def _list(settings: Settings, *, as_json: bool) -> None:
 
 def _param(name: str, *, required: bool) -> str:
     return name if required else f"[{name}]"
-
-
-async def _connected(vault: Vault, _: Catalog) -> frozenset[str]:
-    return frozenset(one.service for one in vault.connections())
-
-
-def _as_json(service: Service, connected: frozenset[str] | set[str]) -> Mapping[str, object]:
-    return {
-        "id": service.type_id,
-        "title": service.title,
-        "hosts": [host.origin.text for host in service.hosts if host.enabled],
-        "params": [
-            {
-                "name": param.name,
-                "required": param.required,
-                "example": param.example,
-                "description": param.description,
-            }
-            for param in service.params.values()
-            if not param.informational
-        ],
-        "verified": service.verified,
-        "connected": service.type_id in connected,
-    }
 
 
 @group.command("new")

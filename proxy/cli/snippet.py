@@ -8,7 +8,7 @@ from proxy import assembly
 from proxy.catalog.recipes import load_recipes
 from proxy.cli import output, places
 from proxy.cli.session import ConfigOption, DataDirOption, JsonOption, settings_of
-from proxy.operations import find_service
+from proxy.operations.services import find_service
 from proxy.snippets import KEY_VARIABLE, LANGUAGES, NO_PROXY, Language, Places, Snippet, snippets_of
 
 _MARK = {"python": "#", "node": "//", "curl": "#"}

@@ -29,6 +29,7 @@ from proxy.connectors.vault import Vault
 from proxy.connectors.vault_upkeep import Rotated
 from proxy.errors import ConfigurationError, Fault, StateError
 from proxy.instance import InstanceLock
+from proxy.operations.moments import rfc3339
 from proxy.secret import Secret
 from proxy.settings import Settings
 
@@ -49,10 +50,8 @@ def status(
     found = vault_if_any(settings, work)
     if found is None:
         raise StateError(f"there is no vault in {settings.storage.data_dir} yet")
-    told = {**found, "adopted_at": output.rfc3339(found["adopted_at"])}
-    told["data_keys"] = [
-        {**key, "created_at": output.rfc3339(key["created_at"])} for key in found["data_keys"]
-    ]
+    told = {**found, "adopted_at": rfc3339(found["adopted_at"])}
+    told["data_keys"] = [{**key, "created_at": rfc3339(key["created_at"])} for key in found["data_keys"]]
     if as_json:
         output.document(told)
         return

@@ -1,0 +1,75 @@
+"""Registrations: the apps at providers with which accounts are connected."""
+
+from collections.abc import Mapping
+
+from proxy.catalog.model import Catalog
+from proxy.catalog.reader import nearest
+from proxy.connectors.flow import redirect_address
+from proxy.connectors.oauth.registration import Registration, Registrations
+from proxy.errors import ConfigurationError, Fault
+
+
+def family_of(catalog: Catalog, registration_id: str, given: str | None) -> str:
+    """Whose app a registration is: as said, else what its id is the name of.
+
+    Raises:
+        ConfigurationError: it is not clear, or no service is of it.
+    """
+    families = {one.oauth.family for one in catalog.services.values() if one.oauth is not None}
+    service = catalog.get(registration_id)
+    of_service = service.oauth.family if service is not None and service.oauth is not None else None
+    family = given or (registration_id if registration_id in families else of_service)
+    if family is None:
+        hint = nearest(registration_id, [*families, *catalog.services])
+        raise ConfigurationError(
+            Fault("--family", f"is needed: {registration_id[:64]} is neither a family nor a service{hint}")
+        )
+    if family not in families:
+        raise ConfigurationError(Fault("--family", f"no service is of it{nearest(family, families)}"))
+    return family
+
+
+def services_of(catalog: Catalog, registration: Registration) -> list[str]:
+    """The services that take this app when none is named: its own, or its family's."""
+    service = catalog.get(registration.registration_id)
+    if service is not None and registration.registration_id != registration.family:
+        return [service.type_id]
+    return [
+        one.type_id
+        for one in catalog.services.values()
+        if one.oauth is not None and one.oauth.family == registration.family
+    ]
+
+
+async def remove_registration(known: Registrations, registration_id: str, *, actor: str) -> None:
+    """Forget an app of the vault.
+
+    Raises:
+        ConfigurationError: there is none, or it is declared in the settings.
+    """
+    if registration_id in known.declared:
+        raise ConfigurationError(
+            Fault(registration_id, "is declared in the settings: take it out there and reload (SIGHUP)")
+        )
+    if not await known.remove(registration_id, actor=actor):
+        hint = nearest(registration_id, [one.registration_id for one in await known.all()])
+        raise ConfigurationError(Fault(registration_id[:64], f"there is no such registration{hint}"))
+
+
+def registration_document(
+    catalog: Catalog, one: Registration, *, public_url: str, declared: bool
+) -> Mapping[str, object]:
+    """An app as it is listed; of its secret only whether there is one.
+
+    ``public_url``: origin of the control plane as browsers reach it. ``declared``: it is of the settings, not
+    of the vault.
+    """
+    return {
+        "id": one.registration_id,
+        "family": one.family,
+        "client_id": one.client_id,
+        "has_secret": one.client_secret is not None,
+        "declared": declared,
+        "redirect_address": redirect_address(public_url, one.registration_id),
+        "services": services_of(catalog, one),
+    }
