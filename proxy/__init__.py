@@ -1,6 +1,6 @@
 """connector-proxy: an authenticating reverse proxy for external APIs.
 
-The way of a request, top to bottom, is one coroutine in ``forwarding/handler.py``::
+The way of a request, top to bottom, is one coroutine in ``forwarding/handler/``::
 
     gate -> parse target -> find key -> authenticate -> match service, host, path -> permit
          -> connection -> credential -> rewrite -> forward -> relay -> record

@@ -12,7 +12,7 @@ from proxy import listeners, log
 from proxy.core import Core
 from proxy.errors import ConfigurationError, StateError
 from proxy.forwarding.gate import Limits as HeadLimits
-from proxy.forwarding.handler import DataPlane, key_uses
+from proxy.forwarding.handler import DataPlane, Terms
 from proxy.forwarding.keys import KeyRing
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
@@ -55,8 +55,7 @@ class DataSide:
             core.metrics.upstream,
         )
         self.plane = DataPlane(
-            catalog=core.catalog,
-            connectors=core.connectors,
+            self._terms(),
             pool=self.pool,
             metrics=core.metrics,
             events=events,
@@ -72,7 +71,6 @@ class DataSide:
         core.on_change = self._changed
         core.on_reload = self._renew.set
         core.take_uses = self._take_uses
-        self._changed()
         self._count_things(events)
 
     def _count_things(self, events: log.EventWriter) -> None:
@@ -125,13 +123,16 @@ class DataSide:
 
     def _changed(self) -> None:
         """Put the keys, services and sources in force that there are now."""
-        self.plane.catalog, self.plane.connectors = self._core.catalog, self._core.connectors
-        self.plane.keyring = KeyRing(self._core.keys)
-        for fault in self.plane.keyring.faults:
+        self.plane.terms = self._terms()
+
+    def _terms(self) -> Terms:
+        keyring = KeyRing(self._core.keys)
+        for fault in keyring.faults:
             log.event("permit_ignored", level="warning", place=fault.place, reason=fault.message)
+        return Terms(self._core.catalog, self._core.connectors, keyring)
 
     def _take_uses(self) -> Mapping[str, float]:
-        return {key: when for key, when in key_uses(self.plane).items() if key not in self._core.declared}
+        return {key: when for key, when in self.plane.take_uses().items() if key not in self._core.declared}
 
 
 def _options(settings: Settings, share: int) -> DataPlaneOptions:

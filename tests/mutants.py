@@ -40,7 +40,7 @@ def mutant(name: str, file: str, old: str, new: str, tests: str) -> Mutant:
 GATE, ROUTING, REWRITE = "forwarding/gate.py", "forwarding/routing.py", "forwarding/rewrite.py"
 PERMITS, KEYS, REPEAT = "forwarding/permits.py", "forwarding/keys.py", "forwarding/repeat.py"
 ANSWER, FRAMING, POOL = "forwarding/answer.py", "forwarding/framing.py", "forwarding/pool.py"
-UPSTREAM, HANDLER, SEAL = "forwarding/upstream.py", "forwarding/handler.py", "connectors/seal.py"
+UPSTREAM, ADMISSION, SEAL = "forwarding/upstream.py", "forwarding/handler/admission.py", "connectors/seal.py"
 CAPABILITY = "forwarding/links/capability.py"
 UNIT = "tests/unit"
 
@@ -68,11 +68,11 @@ MUTANTS = (
     mutant("the key may leave in odd places", REWRITE, "    if _holds(out, key):\n", "    if False:\n", f"{UNIT}/test_rewrite.py"),
     mutant("a token with a line end", REWRITE, "        or text.encode().translate(None, _PRINTABLE)\n", "", f"{UNIT}/test_rewrite.py"),
     # who may
-    mutant("no check of permits", HANDLER, "        check(grant.permits, service, name, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
+    mutant("no check of permits", ADMISSION, "    check(grant.permits, service, name, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
     mutant(
-        "permits are checked after the account", HANDLER,
-        "        check(grant.permits, service, name, method, route.path)\n        if credential is None:\n            credential = await obtain(service.type_id, route.connection)\n",
-        "        if credential is None:\n            credential = await obtain(service.type_id, route.connection)\n        check(grant.permits, service, name, method, route.path)\n",
+        "permits are checked after the account", ADMISSION,
+        "    check(grant.permits, service, name, method, route.path)\n    return credential or await obtain(service.type_id, route.connection)\n",
+        "    credential = credential or await obtain(service.type_id, route.connection)\n    check(grant.permits, service, name, method, route.path)\n    return credential\n",
         f"{UNIT}/test_handler_credentials.py",
     ),
     mutant("permits for any method", PERMITS, "            and (permit.methods is None or method in permit.methods)\n", "", f"{UNIT}/test_permits.py"),
@@ -93,7 +93,7 @@ MUTANTS = (
     mutant("an expired key on a kept connection", REPEAT, " or not grant.record.is_live(now)", "", "tests/properties/test_repeat.py"),
     mutant("one caller's grant for another's key", REPEAT, "        self._grant = self._tail = self._sent = None\n        return presented", "        return presented", "tests/properties/test_repeat.py"),
     mutant("a key in a body leaves its grant behind", REPEAT, "        if presented is not self._presented:  # found elsewhere (in a body): nothing of it is kept\n            return keyring", "        if False:\n            return keyring", "tests/properties/test_repeat.py"),
-    mutant("an admission outlives its keys", HANDLER, "            and last.keyring is self.keyring\n", "", f"{UNIT}/test_handler_credentials.py"),
+    mutant("an admission outlives its keys", ADMISSION, "            and last.terms is self.terms\n", "", f"{UNIT}/test_handler_credentials.py"),
     # answers
     mutant("an answer with length and coding", FRAMING, "if chunked and length is not None:", "if False:", f"{UNIT}/test_answer_framing.py"),
     mutant("fields named in an answer's Connection", FRAMING, "if options and not options <= _NOT_NAMES:", "if False:", f"{UNIT}/test_answer_framing.py"),
@@ -113,10 +113,10 @@ MUTANTS = (
         f"{UNIT}/test_pool.py",
     ),
     mutant("a POST is sent again", "forwarding/exchange.py", 'b"PUT", b"DELETE"})', 'b"PUT", b"DELETE", b"POST"})', f"{UNIT}/test_handler_faults.py"),
-    mutant("a body is replayed of which something is missing", HANDLER, " and exchange.replayable:", ":", f"{UNIT}/test_replay.py"),
+    mutant("a body is replayed of which something is missing", "forwarding/handler/sending.py", " and exchange.replayable:", ":", f"{UNIT}/test_replay.py"),
     mutant("bodies are kept without a bound", "forwarding/upload.py", "if self.size > self._limits.replay_bytes:", "if self.size < 0:", f"{UNIT}/test_replay.py"),
     mutant("a missing scope is a refused token", "forwarding/refusal.py", "    if any(_fits(entry, document) for entry in rule.never):\n        return False\n", "", f"{UNIT}/test_refusal.py"),
-    mutant("no check of permits on the short way", HANDLER, "        check(grant.permits, route.service, credential.connection, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
+    mutant("no check of permits on the short way", ADMISSION, "        check(grant.permits, route.service, credential.connection, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
     mutant("a caller that left holds the service's connection", "forwarding/direct.py", "        self.exchange.drop()\n        self.record.outcome", "        self.record.outcome", f"{UNIT}/test_direct.py"),
     mutant("known bytes are a request anywhere", "forwarding/caller.py", "            and not self._head_raw\n            and self._begun_directly(same[1])", "            and self._begun_directly(same[1])", f"{UNIT}/test_direct.py"),
     mutant("trailing spaces in an ordinary head", FRAMING, '_VALUE = rb"([^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*)(?<! )"', '_VALUE = rb"([^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*)"', "tests/properties/test_answer_differential.py -k expected"),

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy import log
@@ -15,8 +16,8 @@ from proxy.catalog.origin import OriginTemplate
 from proxy.connectors.model import Credential
 from proxy.errors import NotConnected
 from proxy.forwarding.egress import Dialer, EgressPolicy
-from proxy.forwarding.handler import DataPlane, DataPlaneOptions
-from proxy.forwarding.limits import ServerLimits
+from proxy.forwarding.handler import DataPlane, Terms
+from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
@@ -84,8 +85,7 @@ class Scene:
         self.pool = Pool(dialer, UpstreamTimeouts(), time.monotonic, self.counters)
         self.catalog = Catalog({name: self.service(name) for name in ("svc", "other")})
         self.plane = DataPlane(
-            catalog=self.catalog,
-            connectors=self.source,
+            Terms(self.catalog, self.source, steps.ring(steps.record("*"))),
             pool=self.pool,
             metrics=self.metrics,
             events=self.events,
@@ -94,7 +94,6 @@ class Scene:
             wall=lambda: self.wall,
         )
         self.server = DataServer(self.plane.answer, self.plane.refuse, limits, begin=self.plane.begin)
-        self.keys(steps.record("*"))
         self.address: raw.Address = ("127.0.0.1", 0)
 
     def service(self, name: str, **more: Any) -> Service:
@@ -109,7 +108,11 @@ class Scene:
 
     def keys(self, *records: KeyRecord) -> None:
         """These keys are valid from now on, and no other."""
-        self.plane.keyring = steps.ring(*records)
+        self.put(keyring=steps.ring(*records))
+
+    def put(self, **terms: Any) -> None:
+        """Put other terms in force: ``catalog``, ``connectors``, ``keyring``."""
+        self.plane.terms = replace(self.plane.terms, **terms)
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()

@@ -44,7 +44,7 @@ async def fronted(
             service_token=service_token if configured else None,
             allowed_urls=(fake.url,) if allowed else (),
         )
-        on.plane.connectors = Connectors(on.catalog, {"svc": source}, Unconnected())
+        on.put(connectors=Connectors(on.catalog, {"svc": source}, Unconnected()))
         try:
             yield on, fake
         finally:
@@ -134,7 +134,7 @@ async def test_a_key_comes_first() -> None:
 async def test_other_sources_ignore_the_headers() -> None:
     """A service whose tokens come from elsewhere answers as without the headers, malformed ones included."""
     async with scene() as on:
-        on.plane.connectors = Connectors(on.catalog, {"svc": FromScene(on)}, Unconnected())
+        on.put(connectors=Connectors(on.catalog, {"svc": FromScene(on)}, Unconnected()))
         request = raw.request("GET", "/svc/x", key=KEY, fields=[*OTHER[:1]])
         async with on.calling() as caller:
             await caller.send(request)

@@ -10,7 +10,6 @@ from support.upstream import Peer, answer
 
 from proxy.catalog.model import Catalog
 from proxy.errors import ReauthorizationRequired
-from proxy.forwarding.handler import key_uses
 
 OK = answer(200, b"fine")
 REFUSED = answer(401, b"who are you?", (b"X-From", b"service"))
@@ -102,11 +101,11 @@ async def test_changes_count_for_the_next_request_on_a_kept_connection() -> None
         assert code(await on.ask(caller)) == "invalid_key"
         on.keys(steps.record("*"))
         assert (await on.ask(caller)).status == 200
-        on.plane.catalog = Catalog({"svc": on.service("svc", credential_paths=steps.SpellingSet(("/x",)))})
+        on.put(catalog=Catalog({"svc": on.service("svc", credential_paths=steps.SpellingSet(("/x",)))}))
         assert code(await on.ask(caller)) == "credential_path"
-        on.plane.catalog = Catalog({})
+        on.put(catalog=Catalog({}))
         assert code(await on.ask(caller)) == "unknown_service"
-        on.plane.catalog = on.catalog
+        on.put(catalog=on.catalog)
         on.source.at_hand.clear()
         assert code(await on.ask(caller)) == "not_connected"
         assert len(on.upstream.seen()) == 4
@@ -172,8 +171,8 @@ async def test_the_last_use_of_a_key_is_noted() -> None:
         on.wall += 3
         await on.call(target="/nothing/x")
         await on.call(key=OTHER_KEY)
-        assert key_uses(on.plane) == {steps.record().key_id: on.wall}
-        assert key_uses(on.plane) == {}
+        assert on.plane.take_uses() == {steps.record().key_id: on.wall}
+        assert on.plane.take_uses() == {}
 
 
 WAYS = [

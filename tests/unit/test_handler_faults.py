@@ -11,8 +11,7 @@ from support.upstream import Gone, Peer, answer
 
 from proxy.forwarding import slowdown
 from proxy.forwarding.caller import LINGER_S
-from proxy.forwarding.handler import DataPlaneOptions
-from proxy.forwarding.limits import ServerLimits
+from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.places import Place
 from proxy.forwarding.slowdown import FIRST_DELAY_S, FREE_FAILURES, LONGEST_DELAY_S, Slowdown
 from proxy.forwarding.upstream import UpstreamConnection

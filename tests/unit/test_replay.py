@@ -31,7 +31,7 @@ def speaks(on: Scene, type_id: str, **more: Any) -> None:
     """From now on the scene's service has the words of this one of the catalog."""
     like = SERVICES[type_id]
     made = on.service("svc", failure=like.failure, verify=like.verify, **more)
-    on.plane.catalog = Catalog({"svc": made})
+    on.put(catalog=Catalog({"svc": made}))
 
 
 def refusing(words: bytes, then: bytes = OK) -> Script:
@@ -163,7 +163,7 @@ async def test_a_body_freed_of_the_key_is_replayed() -> None:
     """A form in which the key stood is replayed as it was sent: without the key (R31, R63)."""
     async with scene(refusing(REFUSED)) as on:
         place = KeyPlace("form", "token", (PathPattern("/**"),))
-        on.plane.catalog = Catalog({"svc": on.service("svc", key_places=(place,))})
+        on.put(catalog=Catalog({"svc": on.service("svc", key_places=(place,))}))
         on.source.newer = credential("token-two")
         fields = [("Content-Type", "application/x-www-form-urlencoded")]
         got = await on.call("POST", key=None, fields=fields, body=f"a=1&token={KEY}&b=2".encode())
@@ -195,7 +195,7 @@ async def test_a_key_in_tiny_pieces_of_a_body() -> None:
     """A watched body is stopped however small the pieces are in which the key comes (R31)."""
     async with scene() as on, on.calling() as caller:
         place = KeyPlace("form", "token", (PathPattern("/**"),))
-        on.plane.catalog = Catalog({"svc": on.service("svc", key_places=(place,))})
+        on.put(catalog=Catalog({"svc": on.service("svc", key_places=(place,))}))
         fields = [("Content-Length", "1000"), ("Content-Type", "text/plain")]
         await caller.send(raw.request("POST", "/svc/x", key=KEY, fields=fields))
         peer = await on.upstream.peer(0)
@@ -445,7 +445,7 @@ async def test_where_no_token_goes_none_is_refused() -> None:
         host = on.catalog.services["svc"].hosts[0]
         bare = type(host)(host.name, host.origin, none_when=(PathPattern("/free/**"),))
         service = on.service("svc")
-        on.plane.catalog = Catalog({"svc": type(service)(**{**fields_of(service), "hosts": (bare,)})})
+        on.put(catalog=Catalog({"svc": type(service)(**{**fields_of(service), "hosts": (bare,)})}))
         on.source.newer = credential("token-two")
         assert (await on.call(target="/svc/free/x")).status == 401
         assert on.source.refusals == []

@@ -1,0 +1,286 @@
+"""Who asks, for what, and with whose account: decided before anything leaves the process."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from aiohttp.streams import StreamReader
+
+from proxy.catalog.model import Catalog, Service
+from proxy.connectors.model import Credential
+from proxy.connectors.module import Obtain
+from proxy.connectors.sources.base44 import CONTEXT_HEADERS
+from proxy.errors import BodyTooLarge, InvalidKey, UnknownService
+from proxy.forwarding.arrival import by_arrival, by_path
+from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.form import freed_body, key_in_form
+from proxy.forwarding.gate import Head
+from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
+from proxy.forwarding.limits import DataPlaneOptions
+from proxy.forwarding.links.capability import MARK, Capabilities, known_key
+from proxy.forwarding.permits import check, check_with_any, effective_method
+from proxy.forwarding.record import Record
+from proxy.forwarding.routing import Route, Target, match, parse_target, rooted_target
+
+_NAMES_AN_APP = frozenset(name.lower().encode() for name in CONTEXT_HEADERS)
+
+
+class Credentials(Protocol):
+    """What the data path needs of the connectors module."""
+
+    def ready(self, service: str, connection: str | None) -> Credential | None:
+        """The living credential, without waiting; None when it is not at hand."""
+
+    async def obtain(self, service: str, connection: str | None) -> Credential:
+        """The living credential; raises an AccountError or UnavailableError."""
+
+    def named_by(self, service: str, header: Callable[[str], str | None]) -> Obtain | None:
+        """How to obtain what the request's own headers name; None when they name nothing."""
+
+    async def refused(self, credential: Credential) -> Credential | None:
+        """The service refused it: a newer one, or None when there is none to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What requests are judged by: services, accounts and keys. Never changed, only replaced whole."""
+
+    catalog: Catalog
+    connectors: Credentials
+    keyring: KeyRing
+
+
+class Admitted(NamedTuple):
+    """A request that may be made: whose it is, where it goes, with whose token.
+
+    ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``).
+    ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
+    ``watched``: it is not held, but must not go on where the key stands in it.
+    """
+
+    head: Head
+    route: Route
+    grant: Grant
+    presented: Presented | None
+    credential: Credential | None
+    body: bytes | None = None
+    watched: bool = False
+
+
+class _Request(NamedTuple):
+    """A request that nobody knows yet. ``service``: None where its path does not name one."""
+
+    head: Head
+    target: Target
+    service: Service | None
+    caller: CallerConnection
+    record: Record
+    now: float
+
+
+class _Asked(NamedTuple):
+    """What somebody with a good key wants. ``credential``: the account's, if it is at hand."""
+
+    route: Route
+    method: str
+    grant: Grant
+    obtain: Obtain
+    credential: Credential | None
+
+
+class _Known(NamedTuple):
+    """What was found out about a request and from what: while that is the same, it holds."""
+
+    admitted: Admitted
+    terms: Terms
+
+
+class Admission:
+    """Judges requests.
+
+    Args:
+        terms: what they are judged by, see there.
+        options: see DataPlaneOptions.
+        capabilities: judges addresses that carry their own authorization.
+        wall: seconds since the epoch.
+
+    ``used`` holds the last use (seconds since the epoch) of keys, by id.
+    """
+
+    def __init__(
+        self, terms: Terms, options: DataPlaneOptions, capabilities: Capabilities, wall: Callable[[], float]
+    ) -> None:
+        self.terms = terms
+        self.used: dict[str, float] = {}
+        self._options = options
+        self._capabilities = capabilities
+        self._wall = wall
+
+    async def judged(
+        self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record
+    ) -> Admitted:
+        """The request, if it may be made; raises a RequestError that says why not."""
+        now = self._wall()
+        remembered = self._remembered(head, caller, record, now)
+        if remembered is not None:
+            return remembered
+        request = _Request(head, *self._by_arrival(head, caller), caller, record, now)
+        if request.service is not None and _is_capability(request.target):
+            admitted = self._by_capability(request, request.service)
+        else:
+            admitted = await self._by_key(request, payload)
+        return self._kept(admitted, caller, record, now)
+
+    def at_hand(self, head: Head, caller: CallerConnection, record: Record) -> Admitted | None:
+        """As :meth:`judged`, for a request without a body; None when it takes waiting."""
+        now = self._wall()
+        remembered = self._remembered(head, caller, record, now)
+        if remembered is not None:
+            return remembered
+        request = _Request(head, *self._by_arrival(head, caller), caller, record, now)
+        if _is_capability(request.target):
+            return None
+        presented = caller.repeat.presented(head, request.service, request.target.query)
+        route, method, grant, _, credential = self._asked(request, presented)
+        if credential is None:
+            return None
+        check(grant.permits, route.service, credential.connection, method, route.path)
+        return self._kept(Admitted(head, route, grant, presented, credential), caller, record, now)
+
+    def take_uses(self) -> Mapping[str, float]:
+        """The last uses noted since this was last called: key id -> seconds since the epoch."""
+        used, self.used = self.used, {}
+        return used
+
+    # --- what is known already -----------------------------------------------------------------------
+
+    def _remembered(
+        self, head: Head, caller: CallerConnection, record: Record, now: float
+    ) -> Admitted | None:
+        """What was found out about the same request before, if all that it was found out from is the same."""
+        last = caller.repeat.admission
+        if (
+            isinstance(last, _Known)
+            and last.admitted.head is head
+            and last.terms is self.terms
+            and last.admitted.grant.record.is_live(now)
+        ):
+            route, credential = last.admitted.route, last.admitted.credential
+            if self.terms.connectors.ready(route.service.type_id, route.connection) is credential:
+                self._note(record, last.admitted, now)
+                return last.admitted
+        return None
+
+    def _kept(self, admitted: Admitted, caller: CallerConnection, record: Record, now: float) -> Admitted:
+        self._note(record, admitted, now)
+        if admitted.body is None and admitted.credential is not None:
+            caller.repeat.admission = _Known(admitted, self.terms)
+        return admitted
+
+    def _note(self, record: Record, admitted: Admitted, now: float) -> None:
+        key_id, credential = admitted.grant.record.key_id, admitted.credential
+        record.key_id = key_id
+        record.service = admitted.route.service.type_id
+        record.connection = None if credential is None else credential.connection
+        self.used[key_id] = now
+
+    # --- the steps -----------------------------------------------------------------------------------
+
+    def _by_arrival(self, head: Head, caller: CallerConnection) -> tuple[Target, Service | None]:
+        return by_arrival(
+            parse_target(head.target),
+            head.target,
+            self.terms.catalog.services,
+            listener=caller.listener,
+            host=head.host,
+            suffixes=self._options.host_suffixes,
+        )
+
+    def _by_capability(self, request: _Request, service: Service) -> Admitted:
+        """A presigned address needs no key; one that comes along all the same goes no further."""
+        head, target, _, caller, record, now = request
+        record.service = service.type_id
+        self._check_size(head)
+        grant, route = self._capabilities.judged(
+            target, head.method, service, keyring=self.terms.keyring, now=now, peer=caller.peer or None
+        )
+        presented = known_key(head)
+        return Admitted(head, route, grant, presented, None, watched=presented is not None)
+
+    async def _by_key(self, request: _Request, payload: StreamReader) -> Admitted:
+        head, target, service, caller, _, _ = request
+        body: bytes | None = None
+        try:
+            presented = caller.repeat.presented(head, service, target.query)
+        except InvalidKey:
+            presented, body = await key_in_form(head, target, service, payload, caller)
+        asked = self._asked(request, presented)
+        route, grant = asked.route, asked.grant
+        credential = await _permitted(asked)
+        has_places = head.body != "none" and route.service.key_places
+        places = body_places(route.service, route.path) if has_places else ()
+        if not places:
+            return Admitted(head, route, grant, presented, credential)
+        framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
+        return Admitted(framed, route, grant, presented, credential, body, watched=body is None)
+
+    def _asked(self, request: _Request, presented: Presented) -> _Asked:
+        """Whose key it is, where the request goes, and the method that counts for permits."""
+        head, target, service, caller, record, now = request
+        grant = caller.repeat.grant(presented, self.terms.keyring, now, caller.peer)
+        record.key_id = grant.record.key_id
+        self.used[grant.record.key_id] = now
+        if service is None:
+            target, service = self._rooted(grant, head)
+        record.service = service.type_id
+        self._check_size(head)
+        route = match(target, head.method, service)
+        method = effective_method(head, route.query, service)
+        return _Asked(route, method, grant, *self._account(head, route))
+
+    def _rooted(self, grant: Grant, head: Head) -> tuple[Target, Service]:
+        """A key made for one service reaches it without its prefix; a path of one service only may, too."""
+        root = grant.record.root
+        if root is None and self._options.fallback:
+            root = by_path(head.target)
+            root = root if root is not None and grant.permits.reaches(root) else None
+        service = None if root is None else self.terms.catalog.services.get(root)
+        if service is None:
+            raise UnknownService("there is no service of that name; the first path segment names the service")
+        return rooted_target(head.target, service.type_id), service
+
+    def _check_size(self, head: Head) -> None:
+        if self._options.body_bytes and head.length > self._options.body_bytes:
+            raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
+
+    def _account(self, head: Head, route: Route) -> tuple[Obtain, Credential | None]:
+        """How to obtain the account's credential, and the one that is at hand."""
+        connectors, service = self.terms.connectors, route.service.type_id
+        if not head.values.keys().isdisjoint(_NAMES_AN_APP):
+            named = connectors.named_by(service, lambda name: _text(head, name))
+            if named is not None:
+                return named, None
+        return connectors.obtain, connectors.ready(service, route.connection)
+
+
+async def _permitted(asked: _Asked) -> Credential:
+    """The account's credential; nobody is asked for it unless the key may use it, or could."""
+    route, method, grant, obtain, credential = asked
+    service = route.service
+    name = route.connection if credential is None else credential.connection
+    if name is None and grant.permits.names_connections(service.type_id):
+        check_with_any(grant.permits, service, method, route.path)
+        credential = await obtain(service.type_id, None)
+        name = credential.connection
+    check(grant.permits, service, name, method, route.path)
+    return credential or await obtain(service.type_id, route.connection)
+
+
+def _is_capability(target: Target) -> bool:
+    return target.host is not None and target.host.startswith(MARK)
+
+
+def _text(head: Head, name: str) -> str | None:
+    """A field of the request as text, for whoever reads it by name."""
+    value = head.values.get(name.lower().encode())
+    return None if value is None else value.decode("latin-1")

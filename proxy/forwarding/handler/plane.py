@@ -1,0 +1,236 @@
+"""One request after another, from the first byte to the line in the log."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from proxy import log
+from proxy.errors import InvalidKey, RequestError
+from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.direct import Direct
+from proxy.forwarding.exchange import Exchange, Timeline
+from proxy.forwarding.gate import Head
+from proxy.forwarding.handler.admission import Admission, Admitted, Terms
+from proxy.forwarding.handler.sending import Sending, Sent
+from proxy.forwarding.limits import DataPlaneOptions
+from proxy.forwarding.links.capability import Capabilities
+from proxy.forwarding.own_answers import about_the_proxy, refusal, write
+from proxy.forwarding.places import Place
+from proxy.forwarding.pool import Pool
+from proxy.forwarding.record import Record, Recorder
+from proxy.forwarding.rewrite import looks_into
+from proxy.forwarding.slowdown import Slowdown
+from proxy.metrics import Metrics
+from proxy.problems import Answer, internal, row
+
+
+@dataclass(slots=True)
+class _About:
+    """What is told of a request; ``head`` as soon as it is known."""
+
+    record: Record
+    timeline: Timeline
+    head: Head | None = None
+
+
+class DataPlane:
+    """Answers the requests of the data plane.
+
+    Args:
+        terms: what requests are judged by; ``terms`` may be replaced at any time.
+        pool, metrics, events: the parts, see there.
+        options: see DataPlaneOptions.
+        capabilities: makes and judges addresses that carry their own authorization.
+        clock: monotonic seconds; wall: seconds since the epoch.
+
+    ``draining`` makes ``/-/health`` answer 503. ``take_uses``: see Admission.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        *,
+        pool: Pool,
+        metrics: Metrics,
+        events: log.EventWriter,
+        options: DataPlaneOptions,
+        capabilities: Capabilities,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.draining = False
+        self._pool = pool
+        self._recorder = Recorder(metrics, events, clock, wall)
+        self._options = options
+        self._clock = clock
+        self._admission = Admission(terms, options, capabilities, wall)
+        self._sending = Sending(terms, pool, options, capabilities, clock=clock, wall=wall)
+        self._slowdown = Slowdown()
+        self._at_work: dict[str, int] = {}
+        self.take_uses = self._admission.take_uses
+
+    @property
+    def terms(self) -> Terms:
+        """What requests are judged by."""
+        return self._admission.terms
+
+    @terms.setter
+    def terms(self, terms: Terms) -> None:
+        self._admission.terms = self._sending.terms = terms
+
+    # --- the data path -------------------------------------------------------------------------------
+
+    async def answer(
+        self, message: RawRequestMessage, payload: StreamReader, caller: CallerConnection
+    ) -> None:
+        """Answer one request; lets no exception out but the cancellation of a caller that left."""
+        record = self._recorder.begin(message.method, message.path)
+        about = _About(record, Timeline())
+        await self._told(self._answer(message, payload, caller, about), about, caller, payload)
+
+    async def _answer(
+        self, message: RawRequestMessage, payload: StreamReader, caller: CallerConnection, about: _About
+    ) -> None:
+        head = about.head = caller.repeat.head(message, self._options.limits)
+        if head.wants_close:
+            caller.keep = False
+        own = about_the_proxy(head, draining=self.draining)
+        if own is not None:
+            self._write(own, about.record, caller, head)
+            return
+        admitted = await self._admission.judged(head, payload, caller, about.record)
+        with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
+            await self._sending.forward(admitted, payload, caller, about.timeline)
+        about.record.status = about.timeline.status or 0
+
+    def begin(self, message: RawRequestMessage, caller: CallerConnection) -> Direct | None:
+        """Send a request the short way, if it can go it; else None, and :meth:`answer` has to be asked."""
+        try:
+            return self._begin(message, caller)
+        except Exception:  # noqa: BLE001  # whatever it is, the long way meets it too, and tells
+            return None
+
+    def _begin(self, message: RawRequestMessage, caller: CallerConnection) -> Direct | None:
+        head = caller.repeat.head(message, self._options.limits)
+        if head.body != "none" or head.wants_close or head.http10 or self.draining:
+            return None
+        if about_the_proxy(head, draining=False) is not None:
+            return None
+        record = self._recorder.begin(message.method, message.path)
+        admitted = self._admission.at_hand(head, caller, record)
+        if admitted is None:
+            return None
+        injection, outgoing = self._sending.outgoing(admitted, caller.repeat)
+        service, most = injection.service.type_id, self._options.upstream_per_service
+        connection = None
+        if not most or self._at_work.get(service, 0) < most:
+            connection = self._pool.take(injection.origin)
+        if connection is None:
+            return None
+        timeline = Timeline()
+        direct = Direct(
+            Exchange(self._pool, head, caller, upload=None, timeline=timeline, clock=self._clock),
+            connection,
+            caller,
+            record=record,
+            timeline=timeline,
+            place=Place(self._at_work, service, most),
+            recorder=self._recorder,
+            as_it_is=not looks_into(injection, admitted.route.path),
+            admitted=admitted,
+            injection=injection,
+            outgoing=outgoing,
+            long_way=self._go_on,
+        )
+        direct.begin()
+        return direct
+
+    async def _go_on(self, direct: Direct, caller: CallerConnection) -> None:
+        """What :meth:`answer` does, from where the short way ended."""
+        about = _About(direct.record, direct.timeline, direct.head)
+        await self._told(self._see_on(direct, caller), about, caller, EMPTY_PAYLOAD)
+
+    async def _see_on(self, direct: Direct, caller: CallerConnection) -> None:
+        exchange, injection = direct.exchange, direct.injection
+        if not isinstance(direct.admitted, Admitted):
+            raise TypeError("begun by another handler")
+        with direct.place:
+            try:
+                answer = await exchange.head(injection.origin, direct.outgoing)
+                sent = Sent(direct.admitted, injection, direct.outgoing)
+                await self._sending.see_through(exchange, answer, sent, caller)
+            except BaseException:
+                exchange.drop()
+                raise
+        direct.record.status = direct.timeline.status or 0
+
+    async def _told(
+        self, work: Awaitable[None], about: _About, caller: CallerConnection, payload: StreamReader
+    ) -> None:
+        """Do the work; what goes wrong is answered, and whatever happens is recorded."""
+        record = about.record
+        try:
+            await work
+        except RequestError as error:
+            await self._refuse(error, record, caller, about.head, payload)
+        except asyncio.CancelledError:
+            record.outcome, record.status = "caller_left", log.CALLER_LEFT
+            raise
+        except Exception as error:  # noqa: BLE001  # a fault of ours needs an answer too
+            log.crash("data_path_failed", error, request_id=record.request_id)
+            self._fail(record, caller, about.head, about.timeline)
+        finally:
+            self._recorder.end(record, about.timeline, caller.peer)
+
+    # --- answers of our own --------------------------------------------------------------------------
+
+    async def _refuse(
+        self,
+        error: RequestError,
+        record: Record,
+        caller: CallerConnection,
+        head: Head | None,
+        payload: StreamReader,
+    ) -> None:
+        """Answer with a problem; the connection goes on only after a request that was read whole."""
+        if isinstance(error, InvalidKey):
+            delay = self._slowdown.failed(caller.peer, self._clock())
+            try:
+                await asyncio.sleep(delay)
+            except asyncio.CancelledError:
+                record.outcome, record.status = "caller_left", log.CALLER_LEFT
+                raise
+        if head is None or not (payload is EMPTY_PAYLOAD or payload.is_eof()):
+            caller.keep = False
+        base = self._options.connect_base_url
+        error.service = error.service or record.service
+        made = refusal(error, self.terms.catalog, request_id=record.request_id, connect_base_url=base)
+        record.error, record.outcome = row(error).code, "refused"
+        self._write(made, record, caller, head)
+
+    def refuse(self, error: RequestError, caller: CallerConnection) -> None:
+        """Answer bytes that are no request, or a caller too many, and end the connection."""
+        record = self._recorder.begin("-", "-")
+        record.error, record.outcome = row(error).code, "refused"
+        caller.keep = False
+        made = refusal(error, self.terms.catalog, request_id=record.request_id, connect_base_url=None)
+        self._write(made, record, caller, None)
+        caller.end(linger=True)
+        self._recorder.end(record, Timeline(), caller.peer)
+
+    def _fail(self, record: Record, caller: CallerConnection, head: Head | None, timeline: Timeline) -> None:
+        record.outcome, record.error, caller.keep = "failed", "internal_error", False
+        if timeline.status is not None:  # an answer has begun: all that can be told is that it is cut
+            caller.abort()
+            return
+        self._write(internal(request_id=record.request_id, plane="data"), record, caller, head)
+
+    def _write(self, made: Answer, record: Record, caller: CallerConnection, head: Head | None) -> None:
+        record.status = made.status
+        if self.draining:
+            caller.keep = False
+        write(made, caller, head)

@@ -1,0 +1,166 @@
+"""A request that may be made: rewritten, sent with the account's token, its answer relayed."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from aiohttp.streams import StreamReader
+
+from proxy.connectors.model import Credential
+from proxy.forwarding.arrival import arrival_of
+from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.exchange import Exchange, Timeline
+from proxy.forwarding.framing import AnswerHead
+from proxy.forwarding.handler.admission import Admitted, Terms
+from proxy.forwarding.limits import DataPlaneOptions
+from proxy.forwarding.links.capability import Capabilities, bare
+from proxy.forwarding.links.rewriting import AddressMaps, Links
+from proxy.forwarding.pool import Pool
+from proxy.forwarding.repeat import Repeat
+from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
+from proxy.forwarding.routing import Route, resolve_host
+from proxy.forwarding.upload import BodyLimits, Upload
+
+_INJECTIONS_KEPT = 4096
+
+
+class Sent(NamedTuple):
+    """A request as it went out."""
+
+    admitted: Admitted
+    injection: Injection
+    outgoing: bytes
+
+
+class Sending:
+    """Sends requests that may be made.
+
+    Args:
+        terms: services, for the addresses in answers; accounts, for a token that was refused.
+        pool: connections to services.
+        options: see DataPlaneOptions.
+        capabilities: makes addresses that carry their own authorization.
+        clock: monotonic seconds; wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        pool: Pool,
+        options: DataPlaneOptions,
+        capabilities: Capabilities,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.terms = terms
+        self._pool = pool
+        self._options = options
+        self._capabilities = capabilities
+        self._clock = clock
+        self._wall = wall
+        self._maps = AddressMaps()
+        self._body_limits = BodyLimits(options.body_bytes, options.body_idle_s, options.replay_bytes)
+        self._injections: dict[tuple[str, str, str], tuple[Credential, Injection]] = {}
+
+    async def forward(
+        self, admitted: Admitted, payload: StreamReader, caller: CallerConnection, timeline: Timeline
+    ) -> None:
+        """Send the request with the account's token and relay the answer."""
+        head = admitted.head
+        upload = None
+        if head.body != "none":
+            presented = admitted.presented
+            watch = presented.key if presented is not None and admitted.watched else None
+            upload = Upload(head, payload, caller, self._body_limits, body=admitted.body, watch=watch)
+        exchange = Exchange(self._pool, head, caller, upload=upload, timeline=timeline, clock=self._clock)
+        try:
+            injection, outgoing = self.outgoing(admitted, caller.repeat)
+            answer = await exchange.send(injection.origin, outgoing)
+            await self.see_through(exchange, answer, Sent(admitted, injection, outgoing), caller)
+        except BaseException:
+            exchange.drop()
+            raise
+        finally:
+            if upload is not None:
+                timeline.bytes_in = upload.size
+
+    async def see_through(
+        self, exchange: Exchange, answer: AnswerHead, sent: Sent, caller: CallerConnection
+    ) -> None:
+        """Relay the answer; after a refusal of the token, that to the request with a newer one (R63)."""
+        admitted, injection, outgoing = sent
+        rule, credential = injection.refusals.get(answer.status), admitted.credential
+        if (
+            rule is not None
+            and credential is not None
+            and injection.line in outgoing
+            and await exchange.is_refused(rule, answer)
+        ):
+            newer = await self.terms.connectors.refused(credential)
+            if newer is not None and newer is not credential and exchange.replayable:
+                again = admitted._replace(credential=newer)
+                injection, outgoing = self.outgoing(again, caller.repeat)
+                answer = await exchange.send_again(injection.origin, outgoing)
+        links = None
+        if answer.addressed or looks_into(injection, admitted.route.path):
+            links = self._links(admitted, injection, caller)
+        await exchange.relay(answer, injection.token, links)
+
+    def outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
+        """What the account puts into the request, and the request's head as bytes with it in."""
+        head, route, _, presented, credential, body, _ = admitted
+        if credential is None:
+            injection = bare(route)
+            return injection, request_head(head, route, injection, presented)
+        injection = self._injection(route, credential)
+        if body is not None or presented is None:
+            return injection, request_head(head, route, injection, presented)
+        return injection, repeat.outgoing(head, route, injection, presented)
+
+    def _injection(self, route: Route, credential: Credential) -> Injection:
+        """What this credential puts into requests to this host; kept as long as the credential lives."""
+        host = resolve_host(route, credential.config)
+        place = (credential.service, credential.connection, host.name)
+        known = self._injections.get(place)
+        if known is not None and known[0] is credential and known[1].service is route.service:
+            return known[1]
+        injection = prepare(
+            route.service,
+            host,
+            token=credential.access_token,
+            scheme=credential.scheme,
+            config=credential.config,
+        )
+        if len(self._injections) >= _INJECTIONS_KEPT:
+            self._injections.clear()
+        self._injections[place] = (credential, injection)
+        return injection
+
+    def _links(self, admitted: Admitted, injection: Injection, caller: CallerConnection) -> Links:
+        """What becomes of the addresses in the answer."""
+        head, route, grant, _, credential, _, _ = admitted
+        public, service = self._options.public_url, route.service
+        base = public
+        if not public and head.host:
+            base = b"%b://%b" % (b"https" if caller.tls else b"http", head.host)
+        arrival = arrival_of(
+            head.target,
+            route,
+            base=base,
+            services=self.terms.catalog.services,
+            roots=() if public else (caller.listener, grant.record.root),
+            host=b"" if public else head.host,
+            suffixes=self._options.host_suffixes,
+        )
+        addresses = self._maps.of(
+            service,
+            arrival,
+            config={} if credential is None else credential.config or {},
+            who=("" if credential is None else credential.connection_id, grant.record.key_id),
+            holder=(credential, grant),
+            now=self._wall(),
+            minting=lambda now: self._capabilities.minting(service, grant.record, now),
+        )
+        names = injection.links.at(route.path) if injection.links is not None else None
+        return Links(addresses, str(injection.origin).encode(), names)
