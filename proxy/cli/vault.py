@@ -21,8 +21,9 @@ from proxy.cli.session import (
     vault_if_any,
     with_vault,
 )
-from proxy.connectors.backup import back_up, describe, restore
+from proxy.connectors.backup import back_up
 from proxy.connectors.masterkey import KeyFile
+from proxy.connectors.restore import restore
 from proxy.connectors.rotation import JOURNAL, keys_in
 from proxy.connectors.seal import master_key, new_master_key
 from proxy.connectors.vault import Vault
@@ -99,7 +100,7 @@ def backup(
     )
     made = back_up(settings.storage.data_dir, file.absolute(), force=force)
     if as_json:
-        output.document(describe(made))
+        output.document(made.document())
     else:
         output.line(f"{made.path}: {made.size} bytes, sealed as the vault is.")
         output.note("The master key is not in it. Without that key nobody can open it, you neither.")
@@ -126,7 +127,7 @@ def restore_command(
     with InstanceLock(folder):
         made = run_loop(restore(file.absolute(), folder, assembly.master_key_of(settings), now=time.time()))
     if as_json:
-        output.document(describe(made))
+        output.document(made.document())
     else:
         output.line(f"{made.path}: restored with {made.connections} connections and {made.keys} keys.")
         if made.replaced is not None:

@@ -80,6 +80,15 @@ def prepare_file(path: Path) -> tuple[str, ...]:
     return (f"{path} was open to other users (mode {stat.S_IMODE(mode):04o}); it is 0600 now",)
 
 
+def sync_file(path: Path) -> None:
+    """Make what stands in a file last."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_folder(path: Path) -> None:
     """Make a new name in the folder durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

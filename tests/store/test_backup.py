@@ -10,10 +10,11 @@ import pytest
 from support.vaults import CATALOG, MASTER, NOW, OTHER_MASTER, Clock, key_file, key_record, opened
 
 from proxy.connectors import backup
-from proxy.connectors.backup import back_up, restore
+from proxy.connectors.backup import back_up
 from proxy.connectors.masterkey import GivenKey
 from proxy.connectors.model import Tokens
 from proxy.connectors.place import NOTE_NAME
+from proxy.connectors.restore import restore
 from proxy.connectors.sqlite import FILE_NAME
 from proxy.connectors.vault import Vault
 from proxy.errors import StateError, StoreError
