@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from proxy import assembly, listeners, log
+from proxy import accesslog, assembly, listeners, log
 from proxy.catalog.model import Catalog
 from proxy.connectors.vault import Vault
 from proxy.control.health import Readiness
@@ -22,7 +22,7 @@ class App:
         catalog: Catalog,
         sockets: listeners.Sockets,
         vault: Vault | None,
-        events: log.EventWriter,
+        events: accesslog.EventWriter,
     ) -> None:
         self.sockets = sockets
         self.core = Core(settings, catalog, listeners.dials(sockets.all), vault)
@@ -77,7 +77,7 @@ async def opened(
     """
     async with AsyncExitStack() as stack:
         sockets, vault = await ground(stack, settings, catalog)
-        events = stack.enter_context(log.EventWriter(output))
+        events = stack.enter_context(accesslog.EventWriter(output))
         app = App(settings, catalog, sockets, vault, events)
         app.core.on_taken = on_taken
         stack.push_async_callback(app.close)

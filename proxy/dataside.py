@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 
-from proxy import listeners, log
+from proxy import accesslog, listeners, log
 from proxy.core import Core
 from proxy.errors import ConfigurationError, StateError
 from proxy.forwarding.gate import Limits as HeadLimits
@@ -39,7 +39,7 @@ class DataSide:
         self,
         core: Core,
         sockets: listeners.Sockets,
-        events: log.EventWriter,
+        events: accesslog.EventWriter,
         *,
         connect_url: str | None,
         share: int = 1,
@@ -73,7 +73,7 @@ class DataSide:
         core.take_uses = self._take_uses
         self._count_things(events)
 
-    def _count_things(self, events: log.EventWriter) -> None:
+    def _count_things(self, events: accesslog.EventWriter) -> None:
         metrics = self._core.metrics
         metrics.gauge("caller_connections", "Open connections from callers", lambda: self.server.callers)
         metrics.gauge(

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from proxy.log import CALLER_LEFT
+from proxy.accesslog import CALLER_LEFT
 
 PREFIX = "connector_proxy_"
 Tally = Mapping[str, Any]

@@ -1,8 +1,7 @@
-"""The event log: one event a request, lifecycle events, other libraries' records; structlog renders them all.
+"""The event log: lifecycle events, other libraries' records, and (``accesslog``) one event a request.
 
-Nothing here takes free text from a request but ``AccessEvent.method`` and ``.path``; both are cut, escaped
-and freed of keys. Messages and tracebacks' values of other libraries are not written, because they may hold
-bytes of a request (R143): only their template, the exception's type and the places in the code.
+structlog renders them all. Messages and tracebacks' values of other libraries are not written, because they
+may hold bytes of a request (R143): only their template, the exception's type and the places in the code.
 """
 
 import logging
@@ -11,12 +10,11 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import TracebackType
-from typing import Literal, NamedTuple, Protocol, Self, get_args
+from typing import Literal, Protocol, get_args
 
 import orjson
 import structlog
@@ -26,16 +24,7 @@ from proxy.keys import PREFIX
 
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
-Outcome = Literal["answered", "refused", "failed", "caller_left", "cut"]
 
-CALLER_LEFT = 499  # what nginx and Caddy record for a caller that went away (R58)
-_SERVER_ERRORS = 500
-_NEVER = 1000
-_ACCESS_FLOOR = {"debug": 0, "info": 0, "warning": _SERVER_ERRORS, "error": _NEVER}
-_PATH_LIMIT = 2048
-_CAPABILITY = re.compile(r"/~~[^/]*")  # an address that needs no key is one
-_METHOD_LIMIT = 32
-_WHERE_KNOWN = ("key_id", "service", "connection", "error", "upstream", "caller")
 _KEY = re.compile(
     "(?i)"
     + "".join(f"(?:{char}|%(?:25)*{ord(char.upper()):x}|%(?:25)*{ord(char.lower()):x})" for char in PREFIX)
@@ -43,41 +32,6 @@ _KEY = re.compile(
 )  # each character of the prefix plain, percent-encoded, or encoded over again
 _LOGGER_NAME = "connector_proxy"
 _FRAMES = 12
-_BATCH = 500
-# While this thread renders, no request is served: so a few events at a time, more when many are waiting.
-_AT_ONCE, _SLICES, _REST_S = 16, 32, 0.0003
-
-
-class AccessEvent(NamedTuple):
-    """One request, in safe fields only (R155). Built once, at its end.
-
-    Args:
-        time: seconds since the epoch when the request's head was complete.
-        method: as sent; path: the caller's raw target, of which only the part before ``?`` is written.
-        status: what the caller got, or 499 when it left before; outcome: how it ended.
-        bytes_in, bytes_out: body bytes from and to the caller.
-        duration, upstream_time, first_byte: seconds; in all, waiting for the service, until its first byte.
-        upstream: address dialled, ``ip:port``; caller: address of the peer.
-        error: code of ``problems`` when the answer was made here.
-    """
-
-    time: float
-    request_id: str
-    key_id: str | None
-    service: str | None
-    connection: str | None
-    method: str
-    path: str
-    status: int
-    bytes_in: int
-    bytes_out: int
-    duration: float
-    upstream_time: float | None = None
-    first_byte: float | None = None
-    upstream: str | None = None
-    error: str | None = None
-    caller: str | None = None
-    outcome: Outcome = "answered"
 
 
 def escape(text: str) -> str:
@@ -97,43 +51,10 @@ def _second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _rfc3339(moment: float) -> str:
+def rfc3339(moment: float) -> str:
+    """Seconds since the epoch as text, to the millisecond."""
     whole = int(moment)
     return f"{_second(whole)}.{int((moment - whole) * 1000):03d}Z"
-
-
-def _path(target: str) -> str:
-    """A target's path; one that is none may hold ``user:password@`` and is left out."""
-    if not target.startswith("/"):
-        return "*" if target == "*" else "-"
-    path = target.partition("?")[0][:_PATH_LIMIT]
-    return escape(mask_keys(_CAPABILITY.sub("/~~...", path) if "/~~" in path else path))
-
-
-def access_fields(event: AccessEvent) -> EventDict:
-    """The event as it is written: without what is unknown, times in milliseconds, the path without query."""
-    fields: EventDict = {
-        "timestamp": _rfc3339(event.time),
-        "level": "warning" if event.status >= _SERVER_ERRORS else "info",
-        "event": "request",
-        "request_id": event.request_id,
-        "method": escape(event.method[:_METHOD_LIMIT]),
-        "path": _path(event.path),
-        "status": event.status,
-        "outcome": event.outcome,
-        "bytes_in": event.bytes_in,
-        "bytes_out": event.bytes_out,
-        "duration_ms": round(event.duration * 1000, 3),
-    }
-    for name in _WHERE_KNOWN:
-        value = getattr(event, name)
-        if value is not None:
-            fields[name] = escape(value)
-    if event.upstream_time is not None:
-        fields["upstream_ms"] = round(event.upstream_time * 1000, 3)
-    if event.first_byte is not None:
-        fields["first_byte_ms"] = round(event.first_byte * 1000, 3)
-    return fields
 
 
 class Stream(Protocol):
@@ -241,77 +162,6 @@ def frames_of(trace: TracebackType | None) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in found]
 
 
-class EventWriter:
-    """Takes access events for almost nothing and writes them in batches from its own thread.
-
-    Args:
-        output: what :func:`configure` gave.
-        limit: events waiting at most; more are lost and counted in ``dropped``: nothing waits for the log.
-        interval: seconds between two batches at most.
-    """
-
-    def __init__(self, output: Output, *, limit: int = 20_000, interval: float = 0.05) -> None:
-        self.dropped = 0
-        self._output = output
-        self._limit = limit
-        self._interval = interval
-        self._floor = _ACCESS_FLOOR[output.level]
-        self._waiting: deque[AccessEvent] = deque()
-        self._wake = threading.Event()
-        self._woken = self._wake.is_set
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
-        self._thread.start()
-
-    def emit(self, event: AccessEvent) -> None:
-        """Queue one event: no I/O, a lock only for the first of a batch, never raises."""
-        if event.status < self._floor:
-            return
-        waiting = self._waiting
-        if len(waiting) >= self._limit:
-            self.dropped += 1
-            return
-        waiting.append(event)
-        if not self._woken():  # after appending, so that a batch that ends meanwhile cannot miss it
-            self._wake.set()
-
-    def close(self) -> None:
-        """Write what is waiting and end the thread; events that come later are lost."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wake.wait()
-            self._wake.clear()
-            self._closing.wait(self._interval)  # lets a batch gather
-            self._drain()
-        self._drain()
-
-    def _drain(self) -> None:
-        waiting, output = self._waiting, self._output
-        lines: list[str] = []
-        while waiting:
-            for _ in range(min(len(waiting), max(_AT_ONCE, len(waiting) // _SLICES))):
-                event = waiting.popleft()
-                try:
-                    lines.append(output.render(access_fields(event)) + "\n")
-                except (TypeError, ValueError):  # a field of a wrong type: one event is lost, not the log
-                    self.dropped += 1
-            if len(lines) >= _BATCH or not waiting:
-                output.write("".join(lines))
-                lines.clear()
-            if waiting and not self._closing.is_set():
-                time.sleep(_REST_S)
-
-
 class _Lines:
     """What structlog hands finished lines to."""
 
@@ -332,7 +182,7 @@ def _escape_values(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
 
 
 def _timestamp(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
-    return {"timestamp": _rfc3339(time.time()), **fields}
+    return {"timestamp": rfc3339(time.time()), **fields}
 
 
 def _to_json(fields: object, **_: object) -> str:

@@ -15,7 +15,7 @@ from functools import partial
 
 import uvloop
 
-from proxy import assembly, log
+from proxy import accesslog, assembly, log
 from proxy.channel import Channel, InForce, Start, first_frame, unpacked
 from proxy.core import Core, Prepared
 from proxy.dataside import DataSide
@@ -79,7 +79,7 @@ class Worker:
         if self._start.has_vault:
             vault = await assembly.open_vault(in_force.settings, in_force.catalog)
             stack.push_async_callback(vault.close)
-        events = stack.enter_context(log.EventWriter(self._output))
+        events = stack.enter_context(accesslog.EventWriter(self._output))
         core = Core(in_force.settings, in_force.catalog, self._start.dials, vault)
         stack.push_async_callback(core.close)
         data = DataSide(

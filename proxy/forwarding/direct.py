@@ -8,7 +8,7 @@ that died) goes on the long way from where it is.
 
 from collections.abc import Awaitable, Callable
 
-from proxy import log
+from proxy import accesslog, log
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.gate import Head
@@ -123,7 +123,7 @@ class Direct:
     def caller_left(self) -> None:
         """Nobody waits any more: the exchange is dropped (R58)."""
         self.exchange.drop()
-        self.record.outcome, self.record.status = "caller_left", log.CALLER_LEFT
+        self.record.outcome, self.record.status = "caller_left", accesslog.CALLER_LEFT
         self._end()
 
     def _end(self) -> None:

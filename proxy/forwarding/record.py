@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from proxy import log
+from proxy import accesslog
 from proxy.forwarding.exchange import Timeline
 from proxy.metrics import Metrics
 from proxy.problems import row
@@ -24,7 +24,7 @@ class Record:
     connection: str | None = None
     status: int = 0
     error: str | None = None
-    outcome: log.Outcome = "answered"
+    outcome: accesslog.Outcome = "answered"
 
 
 class Recorder:
@@ -40,7 +40,7 @@ class Recorder:
     def __init__(
         self,
         metrics: Metrics,
-        events: log.EventWriter,
+        events: accesslog.EventWriter,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -87,7 +87,7 @@ class Recorder:
             first_byte=first_byte,
         )
         self._events.emit(
-            log.AccessEvent(
+            accesslog.AccessEvent(
                 self._wall() - duration,
                 record.request_id,
                 record.key_id,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from proxy import keys, log
+from proxy import accesslog, keys, log
 from proxy.catalog import load_catalog
 from proxy.forwarding.framing import answer_head
 from proxy.forwarding.gate import Limits, gate
@@ -73,8 +73,8 @@ def _requests(key: bytes) -> dict[str, Request]:
     }
 
 
-def _event(request: Request) -> log.AccessEvent:
-    return log.AccessEvent(
+def _event(request: Request) -> accesslog.AccessEvent:
+    return accesslog.AccessEvent(
         _NOW, "0123456789-1f", "AbCdEfGh", _SERVICE, "work", request.method, request.target, 200, 87, 1024,
         0.012, 0.0117, 0.0116, "127.0.0.1:443", None, "127.0.0.1",
     )  # fmt: skip
@@ -113,7 +113,7 @@ def _steps(request: Request, record: keys.KeyRecord, key: bytes) -> dict[str, Ca
             request.method, 200, bytes_in=87, bytes_out=1024, duration=0.012, added=0.0003, first_byte=0.0117
         ),
         "log: make event": lambda: _event(request),
-        "log: render (thread)": lambda: output.render(log.access_fields(event)),
+        "log: render (thread)": lambda: output.render(accesslog.access_fields(event)),
     }
 
 
@@ -131,7 +131,9 @@ def _emit_ns(request: Request) -> float:
     best = float("inf")
     for _ in range(_TIMINGS):
         with open(os.devnull, "w", encoding="utf-8") as devnull:  # noqa: PTH123  # a device
-            writer = log.EventWriter(log.configure("json", stream=devnull), limit=number + 1, interval=3600)
+            writer = accesslog.EventWriter(
+                log.configure("json", stream=devnull), limit=number + 1, interval=3600
+            )
             started = time.thread_time()
             for _ in range(number):
                 writer.emit(event)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy import log
+from proxy import accesslog, log
 from proxy.catalog.model import Auth, Catalog, Host, KeyPlace, Service
 from proxy.catalog.origin import OriginTemplate
 from proxy.connectors.model import Credential
@@ -77,7 +77,7 @@ class Scene:
         self.upstream = upstream
         self.wall = 1_000_000.0
         self.text = io.StringIO()
-        self.events = log.EventWriter(log.configure("json", "info", self.text), interval=0)
+        self.events = accesslog.EventWriter(log.configure("json", "info", self.text), interval=0)
         self.source = Source()
         self.metrics = Metrics(("svc", "other"), CODES, ())
         self.counters = UpstreamCounters()

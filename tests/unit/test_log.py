@@ -16,11 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import keys, log
+from proxy.accesslog import CALLER_LEFT, AccessEvent, EventWriter, access_fields
 from proxy.log import (
-    AccessEvent,
-    EventWriter,
     Output,
-    access_fields,
     configure,
     crash,
     escape,
@@ -132,7 +130,7 @@ def test_unknown_fields_are_left_out_and_5xx_are_warnings():
     fields = written(refused)
     assert (fields["level"], fields["error"]) == ("warning", "upstream_tls")
     assert not {"key_id", "service", "connection", "upstream", "upstream_ms", "caller"} & set(fields)
-    left = written(PLAIN._replace(status=log.CALLER_LEFT, outcome="caller_left"))
+    left = written(PLAIN._replace(status=CALLER_LEFT, outcome="caller_left"))
     assert (left["level"], left["outcome"], left["status"]) == ("info", "caller_left", 499)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from proxy import log
+from proxy import accesslog, log
 from proxy.errors import InvalidKey, RequestError
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.direct import Direct
@@ -56,7 +56,7 @@ class DataPlane:
         *,
         pool: Pool,
         metrics: Metrics,
-        events: log.EventWriter,
+        events: accesslog.EventWriter,
         options: DataPlaneOptions,
         capabilities: Capabilities,
         clock: Callable[[], float] = time.monotonic,
@@ -178,7 +178,7 @@ class DataPlane:
         except RequestError as error:
             await self._refuse(error, record, caller, about.head, payload)
         except asyncio.CancelledError:
-            record.outcome, record.status = "caller_left", log.CALLER_LEFT
+            record.outcome, record.status = "caller_left", accesslog.CALLER_LEFT
             raise
         except Exception as error:  # noqa: BLE001  # a fault of ours needs an answer too
             log.crash("data_path_failed", error, request_id=record.request_id)
@@ -202,7 +202,7 @@ class DataPlane:
             try:
                 await asyncio.sleep(delay)
             except asyncio.CancelledError:
-                record.outcome, record.status = "caller_left", log.CALLER_LEFT
+                record.outcome, record.status = "caller_left", accesslog.CALLER_LEFT
                 raise
         if head is None or not (payload is EMPTY_PAYLOAD or payload.is_eof()):
             caller.keep = False
