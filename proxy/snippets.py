@@ -8,7 +8,8 @@ from string import Template
 from typing import Literal
 from urllib.parse import urlsplit
 
-from proxy.catalog.model import Service, Verify
+from proxy.catalog.grants import Verify
+from proxy.catalog.model import Service
 from proxy.catalog.recipes import Recipe
 
 Language = Literal["python", "node", "curl"]

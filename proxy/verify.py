@@ -12,8 +12,9 @@ from aiohttp.http import HttpVersion11
 from multidict import MultiMapping
 
 from proxy import assembly
+from proxy.catalog.grants import Dialect, Verify
 from proxy.catalog.jsonpath import first_at
-from proxy.catalog.model import Catalog, Dialect, Service, Verify
+from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Connection, Credential
 from proxy.connectors.sources import Source
 from proxy.connectors.vault import Vault

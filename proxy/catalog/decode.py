@@ -6,6 +6,7 @@ Form is checked here, value by value; what concerns several values at once is in
 from typing import Literal, get_args
 
 from proxy.catalog import dialects
+from proxy.catalog.grants import Verified
 from proxy.catalog.model import (
     Auth,
     Host,
@@ -17,7 +18,6 @@ from proxy.catalog.model import (
     Rule,
     Scheme,
     Service,
-    Verified,
 )
 from proxy.catalog.origin import OriginTemplate
 from proxy.catalog.patterns import PathPattern, SpellingSet

@@ -3,8 +3,9 @@
 import re
 from typing import Literal, get_args
 
+from proxy.catalog.grants import Dialect, Failure, OAuth, Verified, Verify
 from proxy.catalog.jsonpath import JSON_PATH
-from proxy.catalog.model import Dialect, ErrorShape, Failure, OAuth, RateLimit, Verified, Verify
+from proxy.catalog.model import ErrorShape, RateLimit
 from proxy.catalog.reader import Table
 
 LIMIT_UNITS = (

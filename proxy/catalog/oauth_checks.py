@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from proxy.catalog.addresses import AllowHttp, Fail, check_endpoint
-from proxy.catalog.model import OAuth, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Service
 from proxy.catalog.origin import PLACEHOLDER
 from proxy.catalog.reader import nearest
 

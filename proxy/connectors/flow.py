@@ -8,7 +8,8 @@ from typing import Any
 
 from yarl import URL
 
-from proxy.catalog.model import OAuth, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Service
 from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.outcomes import FlowRefused

@@ -14,8 +14,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.catalog.grants import Dialect
 from proxy.catalog.jsonpath import values_at
-from proxy.catalog.model import Dialect, Service
+from proxy.catalog.model import Service
 
 MOST_BYTES = 4096  # the longest of the declared error answers stay below 1 KiB
 MOST_S = 0.05

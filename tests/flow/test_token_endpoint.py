@@ -19,7 +19,8 @@ from support.toxic import Relay, ResetPeer
 from support.upstream import Peer, Upstream, answer
 from support.vaults import service
 
-from proxy.catalog.model import OAuth, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Service
 from proxy.connectors.model import Tokens
 from proxy.connectors.oauth import messages
 from proxy.connectors.oauth.answers import (

@@ -8,7 +8,8 @@ from support.stores import VaultPlace
 from support.vaults import CATALOG
 
 from proxy import assembly
-from proxy.catalog.model import Catalog, OAuth, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Catalog, Service
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.seal import SealBrokenError
 from proxy.errors import ConfigurationError

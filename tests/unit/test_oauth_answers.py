@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.vaults import service
 
-from proxy.catalog.model import Dialect, Failure, OAuth, Param, Service
+from proxy.catalog.grants import Dialect, Failure, OAuth
+from proxy.catalog.model import Param, Service
 from proxy.connectors.oauth.answers import (
     ApplicationFault,
     Grant,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.vaults import service
 
-from proxy.catalog.model import Host, OAuth, Param, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Host, Param, Service
 from proxy.catalog.origin import OriginTemplate
 from proxy.connectors.model import Tokens
 from proxy.connectors.oauth import messages

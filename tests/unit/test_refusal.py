@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import steps
 
+from proxy.catalog.grants import Dialect, Failure, Verify
 from proxy.catalog.loader import load_catalog
-from proxy.catalog.model import Dialect, Failure, Verify
 from proxy.forwarding.refusal import MOST_BYTES, Rule, is_readable, judge, rules_of
 
 CATALOG = load_catalog()

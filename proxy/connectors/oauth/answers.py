@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from proxy.catalog.grants import OAuth
 from proxy.catalog.jsonpath import first_at
-from proxy.catalog.model import OAuth, Param, Service
+from proxy.catalog.model import Param, Service
 from proxy.catalog.params import fitting
 from proxy.connectors.checked import MAX_TOKEN, token_fault
 from proxy.connectors.model import Tokens

@@ -18,8 +18,9 @@ from typing import Any
 
 from oauthlib.oauth2.rfc6749 import errors as standard
 
+from proxy.catalog.grants import Dialect
 from proxy.catalog.jsonpath import first_at, values_at
-from proxy.catalog.model import Dialect, Service
+from proxy.catalog.model import Service
 from proxy.errors import ConnectorProxyError
 
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from proxy.catalog.model import OAuth, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Service
 from proxy.catalog.origin import PLACEHOLDER
 from proxy.errors import ConnectionConfigMissing, CredentialInvalid
 

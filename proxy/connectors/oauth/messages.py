@@ -17,7 +17,8 @@ from urllib.parse import quote_plus, urlencode
 from oauthlib.common import add_params_to_uri
 from oauthlib.oauth2 import WebApplicationClient
 
-from proxy.catalog.model import OAuth, Service
+from proxy.catalog.grants import OAuth
+from proxy.catalog.model import Service
 from proxy.connectors.model import Tokens
 from proxy.connectors.oauth.filling import endpoint, fill, oauth_of
 from proxy.connectors.oauth.registration import Registration
