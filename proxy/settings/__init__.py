@@ -3,9 +3,10 @@
 import os
 from collections.abc import Mapping
 
+from proxy.settings.accounts import DeclaredKey, Registration, Source
 from proxy.settings.kinds import Listen, SecretSource
 from proxy.settings.load import default_data_dir, load_settings
-from proxy.settings.model import Data, DeclaredKey, Egress, Registration, Settings, Source
+from proxy.settings.model import Data, Egress, Settings
 
 __all__ = [
     "Data",

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.catalog.model import Catalog
@@ -18,6 +17,7 @@ from proxy.connectors.refresh.gates import Gates
 from proxy.connectors.refresh.journal import Journal
 from proxy.connectors.refresh.ledger import Ledger
 from proxy.connectors.refresh.owner import Owner, this_process
+from proxy.connectors.refresh.pauses import Pauses
 from proxy.connectors.refresh.renewal import Fresh, Later, Lost, Means, Renewal, Result
 from proxy.connectors.refresh.schedule import Schedule
 from proxy.connectors.refresh.settlement import Settlement
@@ -38,16 +38,6 @@ from proxy.errors import (
 WAIT_S = 10.0  # how long a caller waits for a refresh (R130)
 GRACE_S = 20.0  # at a stop: longer than a token request and its commit take (R115)
 _LASTING = frozenset({"nothing", "dead", "damaged"})
-_SHORTEST_S, _LONGEST_S = 1.0, 60.0  # of a pause before asking the store again about a connection
-
-
-@dataclass(frozen=True, slots=True)
-class _Pause:
-    """Why a generation is not tried again before ``until`` (monotonic seconds)."""
-
-    generation: int
-    until: float
-    result: Later | Lost
 
 
 class Refresher:
@@ -113,8 +103,7 @@ class Refresher:
             is_busy=self.is_busy,
         )
         self._tasks: dict[str, asyncio.Task[Result]] = {}
-        self._pauses: dict[str, _Pause] = {}
-        self._forced_pauses: dict[str, _Pause] = {}
+        self._pauses = Pauses(clock, monotonic)
         self._closing = False
 
     def _services(self) -> Catalog:
@@ -127,7 +116,7 @@ class Refresher:
         connection_id = credential.connection_id
         if connection_id in self._tasks or self._closing:
             return
-        if self._rests(connection_id, credential.generation):
+        if self._pauses.rests(connection_id, credential.generation):
             return
         if connection_id not in self.kept and not self._vault.is_copy:
             self.start(connection_id)
@@ -159,7 +148,7 @@ class Refresher:
         newer = self._newer(connection_id, generation)
         if newer is not None:
             return newer
-        result = self._paused(connection_id, generation, forced=forced)
+        result: Result | None = self._pauses.result(connection_id, generation, forced=forced)
         if result is None:
             result = await self._waited(held.connection, forced=forced)
         newer = self._newer(connection_id, generation)
@@ -188,14 +177,10 @@ class Refresher:
 
     # --- tasks ------------------------------------------------------------------------------------------
 
-    def _rests(self, connection_id: str, generation: int) -> bool:
-        pause = self._pauses.get(connection_id)
-        return pause is not None and pause.generation == generation and self._monotonic() < pause.until
-
     def offer(self, connection_id: str) -> None:
         """Begin a refresh in the background, unless one was tried a moment ago."""
         held = self._vault.snapshot.held.get(connection_id)
-        if held is not None and not self._rests(connection_id, held.connection.generation):
+        if held is not None and not self._pauses.rests(connection_id, held.connection.generation):
             self.start(connection_id)
 
     def is_busy(self, connection_id: str) -> bool:
@@ -251,35 +236,15 @@ class Refresher:
         else:
             result = task.result()
         if isinstance(result, Fresh):
-            self._pauses.pop(connection.connection_id, None)
+            self._pauses.over(connection)
         elif isinstance(result, Later) and result.again:
             self.start(connection.connection_id)
         elif isinstance(result, Later) and result.only_forced:
-            self._forced_pauses[connection.connection_id] = self._pause(connection, result)
+            self._pauses.begin(connection, result, only_forced=True)
         elif isinstance(result, Later) or result.reason in _LASTING:
-            self._pauses[connection.connection_id] = self._pause(connection, result)
+            self._pauses.begin(connection, result)
 
     # --- results ----------------------------------------------------------------------------------------
-
-    def _pause(self, connection: Connection, result: Later | Lost) -> _Pause:
-        wait = _LONGEST_S
-        if isinstance(result, Later) and result.retry_at is not None:
-            wait = min(max(result.retry_at - self._clock(), _SHORTEST_S), _LONGEST_S)
-        return _Pause(connection.generation, self._monotonic() + wait, result)
-
-    def _paused(self, connection_id: str, generation: int, *, forced: bool) -> Result | None:
-        """Why it is not worth asking the store again: it was asked a moment ago."""
-        for kept in (self._forced_pauses, self._pauses) if forced else (self._pauses,):
-            pause = kept.get(connection_id)
-            if pause is None or pause.generation != generation or self._monotonic() >= pause.until:
-                continue
-            result = pause.result
-            if isinstance(result, Lost):
-                return result
-            is_open = result.retry_at is None or result.retry_at <= self._clock()
-            if not is_open and not (forced and result.unless_forced):
-                return result
-        return None
 
     def _lives(self, credential: Credential) -> bool:
         return credential.expires_at is None or self._clock() < credential.expires_at - EXPIRY_S
