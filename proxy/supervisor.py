@@ -15,7 +15,7 @@ lock, and adds up what the workers report. A worker's life, frame by frame::
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from proxy import listeners, log
@@ -28,7 +28,7 @@ from proxy.control.health import Readiness
 from proxy.controlside import ControlSide
 from proxy.core import Core, Prepared
 from proxy.errors import ConfigurationError, Fault, StateError
-from proxy.exposition import Tally, added
+from proxy.reports import Reports
 from proxy.restarts import Restarts
 from proxy.settings import Settings
 from proxy.spawn import spawn
@@ -70,20 +70,17 @@ class Supervisor:
         self._control = ControlSide(core, sockets.control, self.readiness)
         self._workers: dict[int, Supervised] = {}
         self._keepers: list[asyncio.Task[None]] = []
-        self._retired: Tally = {}
-        self._uses: dict[str, float] = {}
-        self._deaths = 0
+        self._reports = Reports()
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._given_up: str | None = None
         self._clean = True
-        self._mark = -1
         core.on_taken = lambda _: self._settle_taken()
-        core.take_uses = self._take_uses
-        core.metrics.others = self._tallies
+        core.take_uses = self._reports.take_uses
+        core.metrics.others = lambda: self._reports.tallies(self._workers.values())
         core.metrics.gauge("workers_ready", "Workers that answer requests", lambda: len(self._ready()))
         core.metrics.gauge("workers", "Workers there should be", lambda: self._of)
-        core.metrics.counter("worker_deaths", "Workers that ended unasked", lambda: self._deaths)
+        core.metrics.counter("worker_deaths", "Workers that ended unasked", lambda: self._reports.deaths)
 
     # --- running ----------------------------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
     def _tell_end(self, number: int, worker: Supervised | None, how: str, delay: float) -> None:
-        self._deaths += 1
+        self._reports.deaths += 1
         log.event(
             "worker_ended",
             level="info" if worker is not None and worker.has_drained else "error",
@@ -174,8 +171,7 @@ class Supervisor:
     def _ended(self, worker: Supervised) -> None:
         """Keep what it has counted; nobody waits for it any more."""
         del self._workers[worker.number]
-        if worker.tally is not None:
-            self._retired = added(self._retired, worker.tally["counters"])
+        self._reports.retire(worker)
         if self._stopping.is_set():
             self._clean = self._clean and worker.drained_clean
         if self.core.refresher is not None and not self._stopping.is_set():
@@ -205,32 +201,14 @@ class Supervisor:
         if kind == "ready":
             log.event("worker_ready", worker=worker.number, pid=worker.pid)
             self._changed.set()
-        for key, when in worker.uses.items():
-            self._uses[key] = max(when, self._uses.get(key, when))
-        worker.uses.clear()
+        self._reports.take_in(worker)
 
     def _settle_taken(self) -> None:
         """Let in who has what all others have; then tell which change of the vault is in force everywhere."""
         own = 0 if self.core.vault is None else self.core.vault.snapshot.sequence
-        workers = self._workers.values()
-        for worker in workers:
-            if worker.state == "loaded" and worker.taken >= self._mark and not worker.may_go:
-                worker.may_go = True
-                worker.send("go")
-        counted = [worker.taken for worker in workers if worker.may_go and worker.state != "ending"]
-        mark = min((own, *counted))
-        if mark > self._mark:
-            self._mark = mark
+        mark = self._reports.settle(own, self._workers.values())
+        if mark is not None:
             self._on_taken(mark)
-
-    def _take_uses(self) -> Mapping[str, float]:
-        uses, self._uses = self._uses, {}
-        return uses
-
-    def _tallies(self) -> Iterator[Tally]:
-        if self._retired:
-            yield {"counters": self._retired, "gauges": {}}
-        yield from (one.tally for one in self._workers.values() if one.tally is not None)
 
     def _ready(self) -> list[Supervised]:
         return [worker for worker in self._workers.values() if worker.state == "ready"]

@@ -1,0 +1,60 @@
+"""What the workers of one server have reported, added up."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from proxy.exposition import Tally, added
+from proxy.supervised import Supervised
+
+
+class Reports:
+    """Of all workers there were: counters, uses of keys, and how far in the vault's changes they are."""
+
+    def __init__(self) -> None:
+        self.deaths = 0
+        self._retired: Tally = {}
+        self._uses: dict[str, float] = {}
+        self._mark = -1
+
+    def take_in(self, worker: Supervised) -> None:
+        """When keys were used last, as far as it has told."""
+        for key, when in worker.uses.items():
+            self._uses[key] = max(when, self._uses.get(key, when))
+        worker.uses.clear()
+
+    def take_uses(self) -> Mapping[str, float]:
+        """What was told since the last time: key id to epoch seconds."""
+        uses, self._uses = self._uses, {}
+        return uses
+
+    def retire(self, worker: Supervised) -> None:
+        """Keep what a worker that has ended had counted."""
+        if worker.tally is not None:
+            self._retired = added(self._retired, worker.tally["counters"])
+
+    def tallies(self, workers: Iterable[Supervised]) -> Iterator[Tally]:
+        """The counts of those that ended, as one, and of each that runs."""
+        if self._retired:
+            yield {"counters": self._retired, "gauges": {}}
+        yield from (one.tally for one in workers if one.tally is not None)
+
+    def settle(self, own: int, workers: Iterable[Supervised]) -> int | None:
+        """Let in who has what all others have.
+
+        Args:
+            own: the change of the vault that this process has.
+            workers: those that run.
+
+        Returns:
+            the change that is in force in every process by now, where that is news.
+        """
+        running = tuple(workers)
+        for worker in running:
+            if worker.state == "loaded" and worker.taken >= self._mark and not worker.may_go:
+                worker.may_go = True
+                worker.send("go")
+        counted = [worker.taken for worker in running if worker.may_go and worker.state != "ending"]
+        mark = min((own, *counted))
+        if mark <= self._mark:
+            return None
+        self._mark = mark
+        return mark
