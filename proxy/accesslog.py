@@ -8,8 +8,10 @@ import re
 import threading
 import time
 from collections import deque
+from functools import lru_cache
 from typing import Literal, NamedTuple, Self
 
+import orjson
 from structlog.typing import EventDict
 
 from proxy.log import Output, escape, mask_keys, rfc3339
@@ -34,6 +36,7 @@ class AccessEvent(NamedTuple):
 
     Args:
         time: seconds since the epoch when the request's head was complete.
+        request_id: of our own making: letters, digits and ``-``.
         method: as sent; path: the caller's raw target, of which only the part before ``?`` is written.
         status: what the caller got, or 499 when it left before; outcome: how it ended.
         bytes_in, bytes_out: body bytes from and to the caller.
@@ -95,6 +98,59 @@ def access_fields(event: AccessEvent) -> EventDict:
     return fields
 
 
+@lru_cache(maxsize=1024)
+def _constants(
+    method: str, status: int, outcome: str, where: tuple[str | None, ...]
+) -> tuple[str, str, str, str]:
+    """The pieces of a line that requests of one kind share: up to the id, the path, the sizes; the end."""
+    level = "warning" if status >= _SERVER_ERRORS else "info"
+    known = "".join(
+        f',"{name}":{_json(escape(value))}'
+        for name, value in zip(_WHERE_KNOWN, where, strict=True)
+        if value is not None
+    )
+    return (
+        f'"level":"{level}","event":"request","request_id":',
+        f',"method":{_json(escape(method[:_METHOD_LIMIT]))},"path":',
+        f',"status":{status},"outcome":{_json(outcome)},"bytes_in":',
+        known,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _path_json(target: str) -> str:
+    return _json(_path(target))
+
+
+def _json(text: str) -> str:
+    return orjson.dumps(text).decode()
+
+
+def access_line(event: AccessEvent, worker: int | None = None) -> str:
+    """:func:`access_fields` as JSON, at a third of what structlog's renderer takes; nothing else differs."""
+    moment, request_id, key, service, connection, method, path, status, bytes_in, bytes_out = event[:10]
+    duration, upstream_time, first_byte, upstream, error, caller, outcome = event[10:]
+    where = (key, service, connection, error, upstream, caller)
+    to_id, to_path, to_sizes, known = _constants(method, status, outcome, where)
+    line = '{"timestamp":"%s",%s"%s"%s%s%s%d,"bytes_out":%d,"duration_ms":%.3f%s' % (  # noqa: UP031  # half the time
+        rfc3339(moment),
+        to_id,
+        request_id,
+        to_path,
+        _path_json(path),
+        to_sizes,
+        bytes_in,
+        bytes_out,
+        duration * 1000,
+        known,
+    )
+    if upstream_time is not None:
+        line += ',"upstream_ms":%.3f' % (upstream_time * 1000)
+    if first_byte is not None:
+        line += ',"first_byte_ms":%.3f' % (first_byte * 1000)
+    return line + "}" if worker is None else f'{line},"worker":{worker}}}'
+
+
 class EventWriter:
     """Takes access events for almost nothing and writes them in batches from its own thread.
 
@@ -149,6 +205,10 @@ class EventWriter:
             self._drain()
         self._drain()
 
+    def _rendered(self, event: AccessEvent) -> str:
+        output = self._output
+        return access_line(event, output.worker) if output.is_json else output.render(access_fields(event))
+
     def _drain(self) -> None:
         waiting, output = self._waiting, self._output
         lines: list[str] = []
@@ -156,7 +216,7 @@ class EventWriter:
             for _ in range(min(len(waiting), max(_AT_ONCE, len(waiting) // _SLICES))):
                 event = waiting.popleft()
                 try:
-                    lines.append(output.render(access_fields(event)) + "\n")
+                    lines.append(self._rendered(event) + "\n")
                 except (TypeError, ValueError):  # a field of a wrong type: one event is lost, not the log
                     self.dropped += 1
             if len(lines) >= _BATCH or not waiting:

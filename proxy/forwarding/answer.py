@@ -35,6 +35,7 @@ class AnswerReader:
         "_left",
         "_method",
         "_names",
+        "_parsed",
         "_parser",
         "_parts",
         "_plan",
@@ -55,25 +56,31 @@ class AnswerReader:
         self._parser = httptools.HttpResponseParser(self)
         self._spent = False
         self._plan: Plan | None = None
+        self._parse_afresh()
         self.begin(b"")
 
     def begin(self, method: bytes) -> None:
         """Get ready for the answer to a request with ``method``."""
+        if self._parsed:
+            self._parse_afresh()
         self._method = method
+        self._parts: list[bytes] = []
+        self._left: int | None = None
+        self.size = 0
+        self.head: AnswerHead | None = None
+        self.complete = self.extra = False
+        self.fault: RequestError | None = None
+
+    def _parse_afresh(self) -> None:
+        """Forget what only answers that llhttp reads leave behind."""
+        self._parsed = False
         self._head_raw = b""
         self._interim = 0
         self._names: list[bytes] = []
         self._values: list[bytes] = []
         self._reason = b""
-        self._parts: list[bytes] = []
         self._behind = self._quiet = 0
-        self._left: int | None = None
         self._tail = b""
-        self.size = 0
-        self.head: AnswerHead | None = None
-        self.complete = False
-        self.extra = False
-        self.fault: RequestError | None = None
         self.trailers: list[Field] = []
 
     @property
@@ -92,6 +99,9 @@ class AnswerReader:
             return
         if self.head is None and not self._head_raw and self._begins_plainly(data):
             return
+        if not self._parsed:
+            self._parsed = True
+            self._names, self._values = [], []  # those of an ordinary head belong to its plan
         size = self.size
         if self.head is None:
             self._head_raw = self._head_raw + data if self._head_raw else data

@@ -18,7 +18,8 @@ class Repeat:
     """The findings for one connection; a new request with other fields replaces them.
 
     A request whose every byte is that of the one before gets the very same ``Head`` object, so identity says
-    "the same". ``admission`` is the handler's: what it found out about such a request.
+    "the same". ``admission`` and ``sent`` are the handler's: what it found out about such a request, and how
+    that went out.
     """
 
     __slots__ = (
@@ -28,10 +29,10 @@ class Repeat:
         "_keyring",
         "_message",
         "_presented",
-        "_sent",
         "_service",
         "_tail",
         "admission",
+        "sent",
     )
 
     def __init__(self) -> None:
@@ -43,8 +44,8 @@ class Repeat:
         self._grant: Grant | None = None
         self._injection: Injection | None = None
         self._tail: bytes | None = None
-        self._sent: tuple[Head, Route, bytes] | None = None
         self.admission: object = None
+        self.sent: object = None
 
     def head(self, message: RawRequestMessage, limits: Limits) -> Head:
         """The checked head of a request; raises as :func:`gate` does."""
@@ -61,7 +62,7 @@ class Repeat:
                 self._head = head = same_fields(head, message.method, message.path, limits)
                 self._message = message
             return head
-        self._message = self._presented = self._grant = self._injection = self._tail = self._sent = None
+        self._message = self._presented = self._grant = self._injection = self._tail = self.sent = None
         self._head = gate(message.method, message.path, message.version, message.raw_headers, limits)
         self._message = message
         return self._head
@@ -75,7 +76,7 @@ class Repeat:
         if presented == known and self._service is service:
             return known
         self._presented, self._service = presented, service
-        self._grant = self._tail = self._sent = None
+        self._grant = self._tail = self.sent = None
         return presented
 
     def grant(self, presented: Presented, keyring: KeyRing, now: float, peer: str) -> Grant:
@@ -93,15 +94,11 @@ class Repeat:
         """The outgoing head; raises as :func:`request_head` does."""
         if presented is not self._presented:
             return request_head(head, route, injection, presented)
-        same = self._injection is injection
-        if same and self._sent is not None and self._sent[0] is head and self._sent[1] is route:
-            return self._sent[2]
         out = None
-        if same and self._tail is not None:
+        if self._injection is injection and self._tail is not None:
             out = request_head_with(self._tail, head, route, injection, presented)
         if out is None:
             out = request_head(head, route, injection, presented)
             self._tail = tail_for_all(head, route.path, injection, out) if not presented.in_query else None
             self._injection = injection
-        self._sent = (head, route, out)
         return out

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import get_args
 from urllib.parse import unquote
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import keys, log
-from proxy.accesslog import CALLER_LEFT, AccessEvent, EventWriter, access_fields
+from proxy.accesslog import CALLER_LEFT, AccessEvent, EventWriter, Outcome, access_fields, access_line
 from proxy.log import (
     Output,
     configure,
@@ -198,6 +199,41 @@ def test_no_encoding_of_a_key_gets_its_secret_into_the_log(encoded: list[bool], 
 def test_paths_without_a_key_are_left_alone(text: str):
     """R155: percent-encoded text that holds no key is logged as it came."""
     assert mask_keys(text) == text
+
+
+_TEXT = st.text(max_size=30)
+_SECONDS = st.floats(min_value=0, max_value=1e9)
+
+
+@given(
+    event=st.builds(
+        AccessEvent,
+        st.floats(min_value=0, max_value=4e9),
+        st.from_regex("[0-9a-f]{1,12}-[0-9a-f]{1,9}", fullmatch=True),
+        st.none() | _TEXT,
+        st.none() | _TEXT,
+        st.none() | _TEXT,
+        _TEXT,
+        _TEXT | st.text(max_size=9).map(lambda text: f"/~~{text}/cpk_abcdefgh_secret/{text}?{text}"),
+        st.integers(100, 599),
+        st.integers(0, 2**60),
+        st.integers(0, 2**60),
+        _SECONDS,
+        st.none() | _SECONDS,
+        st.none() | _SECONDS,
+        st.none() | _TEXT,
+        st.none() | _TEXT,
+        st.none() | _TEXT,
+        st.sampled_from(get_args(Outcome)),
+    ),
+    worker=st.none() | st.integers(1, 64),
+)
+def test_the_quick_line_is_the_rendered_event(event: AccessEvent, worker: int | None):
+    """R155: JSON lines say what structlog makes of the event's fields, in that order, whatever callers sent."""
+    rendered = configure("json", "info", Stream(), worker).render(access_fields(event))
+    for _ in range(2):  # the second one comes from what was kept
+        line = access_line(event, worker)
+        assert json.loads(line, object_pairs_hook=list) == json.loads(rendered, object_pairs_hook=list)
 
 
 def test_long_texts_of_callers_are_cut():

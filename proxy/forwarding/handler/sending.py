@@ -109,6 +109,9 @@ class Sending:
 
     def outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
         """What the account puts into the request, and the request's head as bytes with it in."""
+        last = repeat.sent
+        if isinstance(last, Sent) and last.admitted is admitted:
+            return last.injection, last.outgoing
         head, route, _, presented, credential, body, _ = admitted
         if credential is None:
             injection = bare(route)
@@ -116,7 +119,9 @@ class Sending:
         injection = self._injection(route, credential)
         if body is not None or presented is None:
             return injection, request_head(head, route, injection, presented)
-        return injection, repeat.outgoing(head, route, injection, presented)
+        outgoing = repeat.outgoing(head, route, injection, presented)
+        repeat.sent = Sent(admitted, injection, outgoing)
+        return injection, outgoing
 
     def _injection(self, route: Route, credential: Credential) -> Injection:
         """What this credential puts into requests to this host; kept as long as the credential lives."""
