@@ -54,7 +54,7 @@ class Ratio:
 
 
 def ratios(subjects: Mapping[str, Sequence[Sample]], scheme: str) -> list[Ratio]:
-    """Us against each measured peer, round by round, so that slow drift of the machine cancels out."""
+    """Us against each measured peer: the medians' ratio, and the range of the rounds' own."""
     found = []
     ours = subjects.get("us", ())
     for peer, goal in GOALS[scheme].items():
@@ -62,6 +62,7 @@ def ratios(subjects: Mapping[str, Sequence[Sample]], scheme: str) -> list[Ratio]
         if not ours or not theirs:
             continue
         pairs = [us.rps_per_cpu_s / them.rps_per_cpu_s for us, them in zip(ours, theirs, strict=True)]
+        medians = [_median(subjects[name], "rps_per_cpu_s") for name in ("us", peer)]
         use = {name: _median(subjects[name], "load_use") for name in ("us", peer)}
         busy = [
             f"load core {share:.0%} busy with {name}"
@@ -72,7 +73,7 @@ def ratios(subjects: Mapping[str, Sequence[Sample]], scheme: str) -> list[Ratio]
             f"{name} had errors" for name in ("us", peer) if any(sample.errors for sample in subjects[name])
         ]
         found.append(
-            Ratio(peer, goal, statistics.median(pairs), min(pairs), max(pairs), "; ".join(busy + failed))
+            Ratio(peer, goal, medians[0] / medians[1], min(pairs), max(pairs), "; ".join(busy + failed))
         )
     return found
 
