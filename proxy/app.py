@@ -27,7 +27,7 @@ class App:
         self.sockets = sockets
         self.core = Core(settings, catalog, listeners.dials(sockets.all), vault)
         self.data = DataSide(self.core, sockets, events, connect_url=connect_url(self.core, sockets))
-        self.control = ControlSide(self.core, sockets.control, self.readiness)
+        self.control = ControlSide(self.core, sockets, self.readiness)
 
     async def start(self) -> None:
         """Accept connections from now on."""

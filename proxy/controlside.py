@@ -1,7 +1,7 @@
 """The side of a server that runs once, however many processes forward: control plane and scheduled work."""
 
 from collections.abc import Callable, Iterable
-from socket import socket
+from functools import partial
 
 from aiohttp import web
 from yarl import URL
@@ -10,13 +10,15 @@ from proxy import log
 from proxy.connecting import connecting_of
 from proxy.control.browsers import Cookies
 from proxy.control.connect import ConnectPages
+from proxy.control.dashboard import TEMPLATE_VALUES, Ground, add_dashboard
 from proxy.control.guarded import LOOPBACK_HOSTS
 from proxy.control.health import Readiness, make_control_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
 from proxy.control.signin import SignIn
 from proxy.core import Core
-from proxy.listeners import texts
+from proxy.listeners import Sockets, texts
+from proxy.operations.places import places_of
 from proxy.settings import Settings
 from proxy.watchkeeping import Watchkeeper
 
@@ -26,14 +28,14 @@ class ControlSide:
 
     Args:
         core: see Core.
-        sockets: of the control plane.
+        sockets: bound; those of the control plane are served here.
         ready: whether requests can be answered; asked for every ``/readyz``.
     """
 
-    def __init__(self, core: Core, sockets: Iterable[socket], ready: Callable[[], Readiness]) -> None:
+    def __init__(self, core: Core, sockets: Sockets, ready: Callable[[], Readiness]) -> None:
         self._core = core
         self._watch = None if core.vault is None else Watchkeeper(core, core.vault)
-        self._sockets = tuple(sockets)
+        self._sockets = sockets
         self._runner = ControlRunner(
             make_control_app(
                 ready=ready,
@@ -50,7 +52,7 @@ class ControlSide:
         """The pages for people; none where there is no vault to connect an account in."""
         if core.vault is None or core.registrations is None:
             return ()
-        settings, public_url = core.settings, core.settings.control.origin(texts(self._sockets))
+        settings, public_url = core.settings, core.settings.control.origin(texts(self._sockets.control))
         if public_url.startswith("http:") and URL(public_url).host not in LOOPBACK_HOSTS:
             log.event("control_plane_unencrypted", level="warning", public_url=public_url)
         connecting = connecting_of(
@@ -61,7 +63,7 @@ class ControlSide:
             core.dialer,
             public_url=public_url,
         )
-        pages, cookies = Pages(), Cookies(secure=public_url.startswith("https:"))
+        pages, cookies = Pages(TEMPLATE_VALUES), Cookies(secure=public_url.startswith("https:"))
         sign_in = SignIn(core.vault, pages, cookies)
         connect = ConnectPages(
             connecting,
@@ -72,12 +74,24 @@ class ControlSide:
             sign_in,
             settings.control.return_to,
         )
-        return (pages.add, sign_in.add, connect.add)
+        ground = Ground(
+            core.vault,
+            core.registrations,
+            connecting,
+            core.dialer,
+            pages,
+            sign_in,
+            settings=lambda: core.settings,
+            catalog=lambda: core.catalog,
+            keys=lambda: core.keys,
+            places=lambda: places_of(core.settings, self._sockets.addresses()),
+        )
+        return (pages.add, sign_in.add, connect.add, partial(add_dashboard, ground=ground))
 
     async def start(self) -> None:
         """Answer on the control plane from now on, and begin the scheduled work."""
         await self._runner.setup()
-        for one in self._sockets:
+        for one in self._sockets.control:
             await web.SockSite(self._runner, one).start()
         follower = self._core.follower
         if follower is not None:

@@ -91,9 +91,9 @@ def _about_key(key: Secret, base: str, where: str) -> str:
 
 def _about_password(password: Secret, control: str, where: str) -> str:
     return (
-        "The operator's password, to connect accounts in a browser:\n\n"
+        "The operator's password for the dashboard, where accounts are connected and keys made:\n\n"
         f"    {password.reveal()}\n\n"
-        f"    {control}/connect\n\n"
+        f"    {control}\n\n"
         "Another one, should it get lost:\n\n"
         f"    connector-proxy password{where}\n"
     )

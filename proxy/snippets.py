@@ -95,30 +95,36 @@ class Snippet:
 
 
 def snippets_of(
-    service: Service, recipes: Iterable[Recipe], places: Places, language: Language | None = None
+    service: Service,
+    recipes: Iterable[Recipe],
+    places: Places,
+    language: Language | None = None,
+    *,
+    connection: str | None = None,
 ) -> tuple[Snippet, ...]:
-    """SDKs first, then plain HTTP; of one language, or of all."""
+    """SDKs first, then plain HTTP; of one language, or of all; for the default connection, or a named one."""
     wanted = LANGUAGES if language is None else (language,)
+    name = service.type_id if connection is None else f"{service.type_id}@{connection}"
     made = [
-        _of_recipe(recipe, service.type_id, places)
+        _of_recipe(recipe, name, places)
         for recipe in recipes
         if service.type_id in recipe.services and recipe.language in wanted
     ]
     verify = service.verify or Verify("GET", "/")
-    address = address_of(service, verify, places)
+    address = address_of(name, verify, places)
     plain = {"python": _python, "node": _node, "curl": _curl}
     made.extend(Snippet(one, plain[one](verify, address), key_as="Authorization: Bearer") for one in wanted)
     return tuple(made)
 
 
-def address_of(service: Service, verify: Verify, places: Places) -> str:
-    """The proxy's address of a call on the service's host."""
+def address_of(service: str, verify: Verify, places: Places) -> str:
+    """The proxy's address of a call on the service's host; ``service`` as in :meth:`Places.of`."""
     host = f"/~{verify.host}" if verify.host else ""
-    return f"{places.data}/{service.type_id}{host}{verify.path}"
+    return f"{places.data}/{service}{host}{verify.path}"
 
 
 def _of_recipe(recipe: Recipe, service: str, places: Places) -> Snippet:
-    values = {**places.of(service), **recipe.values.get(service, {})}
+    values = {**places.of(service), **recipe.values.get(service.partition("@")[0], {})}
     code = ""
     if recipe.code:
         frame = _PYTHON_FRAME if recipe.language == "python" else _NODE_FRAME

@@ -67,7 +67,7 @@ class Supervisor:
         self._of = workers
         self._log_lock = log_lock
         self._on_taken = on_taken
-        self._control = ControlSide(core, sockets.control, self.readiness)
+        self._control = ControlSide(core, sockets, self.readiness)
         self._workers: dict[int, Supervised] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._reports = Reports()

@@ -87,9 +87,11 @@ def _tell_more(state: Ready, call: Call) -> None:
         f'   python3 -c \'import urllib.request as u; r = u.Request("{state.base}{PATH}", '
         f'headers={{"X-Api-Key": "{call.key}"}}); print(u.urlopen(r).read().decode())\'\n'
     )
-    output.line("Connect an account by its consent, in a browser (the sandbox has a provider of its own):\n")
-    output.line(f"   connector-proxy connect {SERVICE} --config {state.config}\n")
-    output.line(f"   or from {state.control}/connect (password {state.password})\n")
+    output.line("Or in a browser: connect an account by its consent, make keys, see what happens:\n")
+    output.line(f"   {state.control}/services/{SERVICE}")
+    output.line(f"   password: {state.password}\n")
+    output.line("And from the command line:\n")
+    output.line(f"   connector-proxy connect {SERVICE} --config {state.config}")
     output.line(f"   curl {state.control}/metrics")
     output.line(f"   connector-proxy keys list --config {state.config}\n")
     output.line("Everything lies in a temporary folder. Ctrl-C ends the demo and removes it.")

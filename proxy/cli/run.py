@@ -12,12 +12,13 @@ import typer
 from proxy import assembly, instance, launch
 from proxy.catalog.model import Catalog
 from proxy.catalog.recipes import load_recipes
-from proxy.cli import output, places
+from proxy.cli import output
 from proxy.cli.session import ACTOR, ConfigOption, DataDirOption, fail, settings_of, with_vault
 from proxy.connectors.vault import Vault
 from proxy.errors import ConnectorProxyError, StateError
 from proxy.forwarding.permits import parse_permit
 from proxy.keys import KeyRecord
+from proxy.operations import places
 from proxy.operations.keys import KeyRequest, create_key
 from proxy.operations.moments import rfc3339
 from proxy.secret import Secret

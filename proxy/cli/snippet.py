@@ -6,8 +6,9 @@ import typer
 
 from proxy import assembly
 from proxy.catalog.recipes import load_recipes
-from proxy.cli import output, places
+from proxy.cli import output
 from proxy.cli.session import ConfigOption, DataDirOption, JsonOption, settings_of
+from proxy.operations import places
 from proxy.operations.services import find_service
 from proxy.snippets import KEY_VARIABLE, LANGUAGES, NO_PROXY, Language, Places, Snippet, snippets_of
 

@@ -24,6 +24,7 @@ from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.connectors.vault import Vault
 from proxy.control.browsers import Cookies, check_token, form_token, is_prefetch, read_form
 from proxy.control.html import Pages
+from proxy.control.origin import WrongOriginError, elsewhere
 from proxy.control.returning import safe_return
 from proxy.control.signin import SignIn
 from proxy.errors import ConfigurationError, StateError, StoreError
@@ -32,7 +33,6 @@ from proxy.secret import Secret
 _FLOW_ID = re.compile(r"[0-9a-f]{24}", re.ASCII)
 _KEPT_S = LIFE_S + 3600.0  # the browser may look at the result for a while
 _GONE, _BAD, _BUSY = 410, 400, 503
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -96,18 +96,11 @@ class ConnectPages:
 
     def _elsewhere(self, request: web.Request) -> web.Response | None:
         """To the one origin that redirect addresses name: cookies of another one would be missing there."""
-        public = URL(self.connecting.flows.public_url)
-        here = request.headers.get(hdrs.HOST, "")
-        if _authority(public.scheme, here) == (public.host, public.port):
-            return None
-        if "moved" in request.query or request.method != hdrs.METH_GET:
-            return self._problem(
-                "This is not where browsers should come",
-                f"The settings say that browsers reach this at {public}, and this request names the host "
-                f"{here}. A proxy in between has to pass the Host header on; or set control.public_url.",
-            )
-        place = public.join(request.rel_url).update_query({"moved": "1"})
-        return _redirect(str(place))
+        try:
+            place = elsewhere(request, self.connecting.flows.public_url)
+        except WrongOriginError as wrong:
+            return self._problem(wrong.heading, str(wrong))
+        return None if place is None else _redirect(place)
 
     # --- the way out ------------------------------------------------------------------------------------
 
@@ -337,14 +330,6 @@ def _redirect(place: str) -> web.Response:
 
 def _sentences(error: ConfigurationError) -> str:
     return "; ".join(str(fault) for fault in error.faults)
-
-
-def _authority(scheme: str, given: str) -> tuple[str | None, int | None]:
-    try:
-        url = URL(f"{scheme}://{given}")
-    except ValueError:
-        return None, None
-    return url.host, url.port or _DEFAULT_PORTS.get(scheme)
 
 
 def _log(outcome: Outcome) -> None:

@@ -23,7 +23,7 @@ SESSION_S = 12 * 3600.0
 _FORM_S = 3600.0
 _WINDOW_S = 60.0
 _GUESSES, _ALL_GUESSES = 5, 20
-_HOME = "/connect"
+_HOME = "/"
 
 
 class Attempts:
@@ -157,13 +157,40 @@ class SignIn:
                 self._attempts.failed(address)
                 log.event("sign_in_failed", level="warning", address=address)
                 return self._form(request, return_to, fault="That is not the password.", status=403)
-        session = new_secret()  # a new one each time, so none can be fixed beforehand
-        await self._vault.add_session(session, expires_at=self._clock() + SESSION_S, actor="operator")
-        log.event("signed_in", address=address)
         response = _redirect(safe_return(return_to, ()) or _HOME)
-        self._cookies.keep(response, "session", session, seconds=SESSION_S)
+        await self._begin(response)
+        log.event("signed_in", address=address)
         self._cookies.forget(response, "form")
         return response
+
+    async def _begin(self, response: web.Response) -> Secret:
+        """Sign the browser in that gets this response."""
+        session = new_secret()  # a new one each time, so none can be fixed beforehand
+        await self._vault.add_session(session, expires_at=self._clock() + SESSION_S, actor="operator")
+        self._cookies.keep(response, "session", session, seconds=SESSION_S)
+        return session
+
+    async def change(
+        self, request: web.Request, response: web.Response, *, current: Secret, new: Secret
+    ) -> tuple[str, Secret | None]:
+        """Set another password, which ends every session; the browser of ``response`` gets a new one.
+
+        Returns:
+            why not (empty when it is done), and the new session.
+        """
+        address = request.remote or ""
+        async with self._guessing:
+            wait = self._attempts.wait(address)
+            if wait > 0:
+                return f"was guessed too often: try again in {int(wait) + 1} s", None
+            if not await self._knows(current):
+                self._attempts.failed(address)
+                log.event("password_change_refused", level="warning", address=address)
+                return "is not that", None
+            stored = await asyncio.to_thread(hashed, new)
+        await self._vault.set_password(stored, actor="operator")
+        log.event("password_changed", address=address)
+        return "", await self._begin(response)
 
     async def _knows(self, password: Secret) -> bool:
         stored = await self._vault.password()

@@ -21,6 +21,7 @@ from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.vault import Vault
 from proxy.control.browsers import Cookies
 from proxy.control.connect import ConnectPages
+from proxy.control.dashboard import TEMPLATE_VALUES, Ground, add_dashboard
 from proxy.control.guarded import guarded_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
@@ -29,6 +30,7 @@ from proxy.forwarding.egress import Dialer
 from proxy.sandbox import CLIENT_ID, CONFIG, HOST, SERVICE, Sandbox, make_certificate, service_file
 from proxy.secret import Secret
 from proxy.settings import load_settings
+from proxy.snippets import Places
 from proxy.verify import Verdict, verify_new
 from support.browser import Browser, Page
 
@@ -136,7 +138,12 @@ async def provider(folder: Path) -> AsyncIterator[tuple[Sandbox, Path]]:
 
 @contextlib.asynccontextmanager
 async def scene(
-    folder: Path, *, return_to: tuple[str, ...] = (), password: str | None = None, verified: str = "live"
+    folder: Path,
+    *,
+    return_to: tuple[str, ...] = (),
+    password: str | None = None,
+    verified: str = "live",
+    declared: bool = True,
 ) -> AsyncIterator[Scene]:
     """A scene with an empty vault.
 
@@ -145,6 +152,7 @@ async def scene(
         return_to: origins that a browser may be sent to.
         password: the stored hash of an operator's password.
         verified: how well the scopes of the service's file are known.
+        declared: whether the settings have the sandbox's app.
     """
     async with provider(folder) as (sandbox, certificate):
         settings = load_settings(settings_file(folder, sandbox, certificate), {})
@@ -162,7 +170,8 @@ async def scene(
             settings.storage.data_dir, assembly.master_key_of(settings), catalog=catalog, clock=clock
         )
         dialer = Dialer(settings.egress.policy(()), time.monotonic)
-        registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
+        apps = assembly.declared_registrations(settings, catalog) if declared else {}
+        registrations = Registrations(apps, vault)
         app = guarded_app(())
         runner = ControlRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         listening = socket.create_server(("127.0.0.1", 0))
@@ -174,13 +183,27 @@ async def scene(
         flows = Flows(vault, lambda: catalog, registrations, public_url=public_url, clock=clock)
         connecting = Connecting(flows, vault, assembly.token_endpoint(dialer), check)
         made = Scene(sandbox, vault, catalog, connecting, registrations, public_url)
-        pages, cookies = Pages(), Cookies(secure=False)
+        pages, cookies = Pages(TEMPLATE_VALUES), Cookies(secure=False)
         sign_in = SignIn(vault, pages, cookies, clock=clock, attempts=Attempts(clock))
         if password is not None:
             await vault.set_password(password, actor="test")
         pages.add(app)
         sign_in.add(app)
         ConnectPages(connecting, lambda: catalog, vault, pages, cookies, sign_in, return_to).add(app)
+        ground = Ground(
+            vault,
+            registrations,
+            connecting,
+            dialer,
+            pages,
+            sign_in,
+            settings=lambda: settings,
+            catalog=lambda: catalog,
+            keys=lambda: vault.snapshot.keys,
+            places=Places,
+            clock=clock,
+        )
+        add_dashboard(app, ground)
         try:
             await runner.setup()
             await web.SockSite(runner, listening).start()

@@ -1,4 +1,4 @@
-"""Where the server of this data folder is reached from this machine."""
+"""Where a server is reached from this machine."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,0 +1,47 @@
+"""What the dashboard stands on: parts of the running server that its pages show and change."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy.catalog.model import Catalog
+from proxy.connecting import Connecting
+from proxy.connectors.oauth.registration import Registrations
+from proxy.connectors.vault import Vault
+from proxy.control.html import Pages
+from proxy.control.signin import SignIn
+from proxy.forwarding.egress import Dialer
+from proxy.keys import KeyRecord
+from proxy.settings import Settings
+from proxy.snippets import Places
+
+ACTOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """See the module.
+
+    Args:
+        settings: in force now; catalog: likewise.
+        keys: those of vault and settings, by id.
+        places: where callers reach the data plane.
+        clock: seconds since the epoch.
+    """
+
+    vault: Vault
+    registrations: Registrations
+    connecting: Connecting
+    dialer: Dialer
+    pages: Pages
+    sign_in: SignIn
+    settings: Callable[[], Settings]
+    catalog: Callable[[], Catalog]
+    keys: Callable[[], Mapping[str, KeyRecord]]
+    places: Callable[[], Places]
+    clock: Callable[[], float] = time.time
+
+    @property
+    def public_url(self) -> str:
+        """Origin of the control plane as browsers reach it."""
+        return self.connecting.flows.public_url
