@@ -154,7 +154,7 @@ def problem(
     if shape is not None and shape.template and plane == "data":
         message = f"{detail} Connect it here: {connect_url}" if connect_url else detail
         body = _shaped(shape, entry, message=message, request_id=request_id)
-        status, content_type = shape.status or entry.status, shape.content_type
+        status, content_type = shape.status_for(entry.status), shape.content_type
         return _answer(entry, body, status=status, content_type=content_type, plane=plane, extra=extra)
     body = _body(entry, detail=detail, request_id=request_id, plane=plane, connect_url=connect_url)
     content_type = _CONTENT_TYPES[plane]
@@ -178,6 +178,10 @@ def plain(entry: Problem, detail: str, *, request_id: str, plane: Plane) -> Answ
     )
 
 
+_TAG: Mapping[int, Mapping[str, str]] = {401: {".tag": "other"}}
+"""Dropbox's SDK dies on a 401 without it, and a bad key gets no service's own shape."""
+
+
 def _body(entry: Problem, *, detail: str, request_id: str, plane: Plane, connect_url: str | None) -> bytes:
     members: dict[str, object] = {
         "type": TYPE_PREFIX + entry.code,
@@ -191,7 +195,7 @@ def _body(entry: Problem, *, detail: str, request_id: str, plane: Plane, connect
         members["connect_url"] = connect_url
     if plane == "data":
         members["message"] = detail
-        members["error"] = {"code": entry.code, "message": detail}
+        members["error"] = {"code": entry.code, "message": detail, **_TAG.get(entry.status, {})}
     return json.dumps(members).encode()
 
 
@@ -200,7 +204,7 @@ def _shaped(shape: ErrorShape, entry: Problem, *, message: str, request_id: str)
     values = {
         "code": entry.code,
         "message": message,
-        "status": str(shape.status or entry.status),
+        "status": str(shape.status_for(entry.status)),
         "title": entry.title,
         "request_id": request_id,
     }

@@ -172,7 +172,10 @@ def errors(table: Table | None) -> ErrorShape | None:
     decoded = ErrorShape(
         template=table.text("template", required=True),
         status=table.number("status", lowest=200, highest=_STATUS[1]),
+        statuses=table.numbers("statuses", lowest=_STATUS[0], highest=_STATUS[1]),
         content_type=table.text("content_type", "application/json"),
     )
+    if decoded.statuses and decoded.status is None:
+        table.fault("statuses", "needs status: what goes out instead of them")
     table.done()
     return decoded

@@ -129,11 +129,19 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """The service's own shape for errors that the proxy makes; ``{code}`` and ``{message}`` are filled in."""
+    """The service's own shape for errors that the proxy makes; ``{code}`` and ``{message}`` are filled in.
+
+    ``status`` goes out instead of the proxy's own: of ``statuses``, or of all when there are none.
+    """
 
     template: str = ""
     status: int | None = None
+    statuses: tuple[int, ...] = ()
     content_type: str = "application/json"
+
+    def status_for(self, own: int) -> int:
+        """What goes out where the proxy's own status is ``own``."""
+        return self.status if self.status and (not self.statuses or own in self.statuses) else own
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.catalog.model import ErrorShape
-from proxy.errors import NotConnected, NotPermitted, Overloaded, RateLimited, RequestError
+from proxy.errors import NotConnected, NotPermitted, Overloaded, RateLimited, RequestError, UnknownService
 from proxy.problems import CODES, INTERNAL, NOT_FOUND, PROBLEMS, Answer, Plane, internal, plain, problem, row
 
 # RFC 9209 §2.3: the error types that the table may use
@@ -143,10 +143,11 @@ def test_every_answer_has_all_members_and_headers(kind: type[RequestError], plan
         "code": entry.code,
         "instance": "r-1",
     }
+    tag = {".tag": "other"} if entry.status == 401 else {}
     if plane == "data":
         expected |= {
             "message": "what went wrong",
-            "error": {"code": entry.code, "message": "what went wrong"},
+            "error": {"code": entry.code, "message": "what went wrong"} | tag,
         }
     assert body == expected
     assert answer.status == entry.status
@@ -195,6 +196,16 @@ def test_a_services_own_shape_takes_code_and_message():
     fields = headers(answer)
     assert fields["content-type"] == "application/json"
     assert fields["proxy-status"] == "connector-proxy; error=http_request_denied"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [(NotPermitted, 400), (UnknownService, 400), (NotConnected, 424)]
+)
+def test_a_shape_may_change_some_statuses_only(kind: type[RequestError], status: int):
+    """Where a shape names statuses, only these become its own; the text says which went out."""
+    shape = ErrorShape('{"status":{status}}', status=400, statuses=(403, 404))
+    answer = problem(kind("no"), request_id="r", plane="data", shape=shape)
+    assert (answer.status, json.loads(answer.body)) == (status, {"status": status})
 
 
 def test_a_shape_without_status_keeps_the_tables_and_its_own_type():
