@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 PINNED := $(PIP) --no-compile --require-hashes --no-deps --no-build-isolation $(PIP_FLAGS)
 NPM := PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm --ignore-scripts --no-audit --no-fund --loglevel=error
 SYSTEM_TOOLS := nginx wrk strace pgbouncer chromium
-NODE_LOCKS := $(wildcard tests/*/package-lock.json)
+NODE_LOCKS := $(filter-out tests/sdk_full/%,$(wildcard tests/*/package-lock.json))
 SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
 
 .SHELLFLAGS := -euc
@@ -49,8 +49,8 @@ bench: tools $(VENV)/.dev $(VENV)/.bench ## measures added latency and throughpu
 chaos: $(VENV)/.dev ## kills, cuts and outages by the hundred, about 10 minutes: nothing may be lost (ARGS="--rounds 50 --seed 1")
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py $(ARGS)
 
-sdk: $(VENV)/.dev $(VENV)/.sdk ## the vendors' own SDKs against the proxy
-	$(BIN)/python -m pytest tests/sdk $(ARGS)
+sdk: $(VENV)/.dev $(VENV)/.sdk $(VENV)/.sdk_full ## the vendors' own SDKs against the proxy, all of them, and docs/sdk-tests.md anew
+	$(BIN)/python -m pytest tests/sdk tests/sdk_full -m "sdk_full or not system" $(ARGS)
 
 wheel: $(VENV)/.dev ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation
@@ -61,7 +61,8 @@ lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases
 	$(COMPILE) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock pyproject.toml --group dev
 	$(COMPILE) -c requirements-dev.lock -o tests/benchmarks/requirements.lock --group bench
 	$(COMPILE) -c requirements-dev.lock -o tests/sdk/requirements.lock --group sdk
-	for folder in tests/sdk tests/oauth; do rm -rf $$folder/package-lock.json $$folder/node_modules; \
+	$(COMPILE) -o tests/sdk_full/requirements.lock --group sdk-full
+	for folder in tests/sdk tests/sdk_full tests/oauth; do rm -rf $$folder/package-lock.json $$folder/node_modules; \
 	  $(NPM) install --package-lock-only --omit-lockfile-registry-resolved --min-release-age=7 --prefix $$folder; done
 
 clean: ## removes what these targets made
@@ -102,6 +103,14 @@ $(VENV)/.bench: tests/benchmarks/requirements.lock | $(VENV)/.dev
 $(VENV)/.sdk: $(SDK_LOCKS) $(NODE_LOCKS) | $(VENV)/.dev
 	@for lock in $(SDK_LOCKS); do $(PINNED) -r "$$lock"; done
 	@for lock in $(NODE_LOCKS); do $(NPM) ci --prefix "$$(dirname "$$lock")"; done
+	@touch $@
+
+# Sixty megabytes of SDKs that nothing else needs, in a virtual environment of their own.
+$(VENV)/.sdk_full: tests/sdk_full/requirements.lock tests/sdk_full/package-lock.json | $(VENV)/.dev
+	@echo 'Installing the SDKs ...'
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)/sdk
+	@$(BIN)/python -m pip --python $(VENV)/sdk/bin/python --disable-pip-version-check -qq install --require-hashes --no-deps --only-binary=:all: -r $<
+	@$(NPM) ci --prefix tests/sdk_full
 	@touch $@
 
 tools:

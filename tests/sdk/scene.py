@@ -21,12 +21,13 @@ from answers import Arrival, Services
 from support import strict
 from support.certificates import Authority
 from support.proxy import ProxyProcess
+from support.tap import Conversation, Tap
 from support.upstream import Upstream
-from tap import Conversation, Tap
 
 from proxy import keys
 
 HERE = Path(__file__).parent
+TRAPS = HERE.parent / "support" / "traps"
 TOKENS: Mapping[str, str] = {
     answers.SLACK: "xoxp-real-slack-0123456789",
     answers.GOOGLE: "ya29.real-google-0123456789",
@@ -248,7 +249,7 @@ class Scene:
             "PATH": os.defpath,
             "HOME": str(self._folder),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(HERE / "traps"),
+            "PYTHONPATH": str(TRAPS),
             "SDK_ALLOWED": f"127.0.0.1:{port}",
             "SDK_TRAP": str(trap),
         }
@@ -257,7 +258,7 @@ class Scene:
 def _command(sdk: Sdk) -> list[str]:
     program = str(HERE / sdk.program)
     if sdk.is_node:
-        return [str(_node()), "--require", str(HERE / "traps" / "trap.cjs"), program]
+        return [str(_node()), "--require", str(TRAPS / "trap.cjs"), program]
     return [sys.executable, program]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from answers import HOSTS
 from scene import SDKS, TOKENS, Run, Scene, Sdk
-from spellings import spelling_of
+from support.spellings import spelling_of
 
 Running = Callable[[Sdk], Run]
 

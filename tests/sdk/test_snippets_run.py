@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from scene import HERE, Scene, _node
-from spellings import spelling_of
+from scene import HERE, TRAPS, Scene, _node
+from support.spellings import spelling_of
 
 from proxy.catalog.loader import load_catalog
 from proxy.catalog.recipes import load_recipes
@@ -45,7 +45,7 @@ async def run(scene: Scene, one: Snippet, trap: Path) -> str:
         KEY_VARIABLE: scene.proxy.key,
     }
     if one.language == "node":
-        guard = str(HERE / "traps" / "trap.cjs")
+        guard = str(TRAPS / "trap.cjs")
         command = [str(_node()), "--require", guard, "--input-type=module", "-"]
     else:
         command = [sys.executable, "-"]

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spellings import spelling_of
+from support.spellings import spelling_of
 
 KEY = "cpk_Ab12Cd34_0123456789abcdefghijABCDEFGHIJ0123456789XYZxyz"
 RAW = KEY.encode()

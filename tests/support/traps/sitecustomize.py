@@ -1,4 +1,4 @@
-"""Imported by the interpreter before an SDK: this process may reach one address and nothing else.
+"""Imported by the interpreter before an SDK: this process may reach the addresses of SDK_ALLOWED and nothing else.
 
 An audit hook sees every name look-up and every connect of CPython's socket module, whoever calls it. What
 is meant for elsewhere is written to the file ``SDK_TRAP`` and fails, so that it is a finding, not traffic.
@@ -7,7 +7,8 @@ is meant for elsewhere is written to the file ``SDK_TRAP`` and fails, so that it
 import os
 import sys
 
-_HOST, _, _PORT = os.environ["SDK_ALLOWED"].partition(":")
+_PLACES = [tuple(place.split(":")) for place in os.environ["SDK_ALLOWED"].split(",")]  # all on one host
+_HOST = _PLACES[0][0]
 _FILE = os.environ["SDK_TRAP"]
 _NAMES = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _DIALS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
@@ -24,7 +25,7 @@ def _watch(event: str, args: tuple[object, ...]) -> None:
         target = args[0]
     elif event in _DIALS:
         target = args[1]
-        if not isinstance(target, tuple) or (_is_home(target[0]) and str(target[1]) == _PORT):
+        if not isinstance(target, tuple) or (target[0], str(target[1])) in _PLACES:
             return
     else:
         return

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -17,10 +18,15 @@ class Conversation:
 
 
 class Tap:
-    """Listens on loopback and joins every connection to ``target``."""
+    """Listens on loopback and joins every connection to ``target``.
 
-    def __init__(self, target: Address) -> None:
+    With ``tls`` it stands in the middle of TLS: it presents what the first of the pair holds, and trusts the
+    target by the second.
+    """
+
+    def __init__(self, target: Address, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None) -> None:
         self._target = target
+        self._near, self._far = tls or (None, None)
         self._tasks: set[asyncio.Task[None]] = set()
         self.conversations: list[Conversation] = []
         self.port = 0
@@ -28,7 +34,7 @@ class Tap:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Tap"]:
         """Listens inside the block."""
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._near)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -45,7 +51,7 @@ class Tap:
         task.add_done_callback(self._tasks.discard)
         conversation = Conversation()
         self.conversations.append(conversation)
-        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        far_reader, far_writer = await asyncio.open_connection(*self._target, ssl=self._far)
         try:
             await asyncio.gather(
                 _pump(reader, far_writer, conversation.sent), _pump(far_reader, writer, conversation.received)
@@ -63,4 +69,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reco
         record += data
         writer.write(data)
         await writer.drain()
-    writer.write_eof()
+    if writer.can_write_eof():  # TLS has no half-closed connections
+        writer.write_eof()
+    else:
+        writer.close()

