@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.spellings import spelling_of
+from support.spellings import found, spelling_of
 
 KEY = "cpk_Ab12Cd34_0123456789abcdefghijABCDEFGHIJ0123456789XYZxyz"
 RAW = KEY.encode()
@@ -43,3 +43,15 @@ def test_nothing_is_found_where_nothing_is(data: bytes) -> None:
     """Bytes without the secret are not accused, nor is a part of it."""
     assert spelling_of(KEY, data) is None
     assert spelling_of(KEY, data + RAW[:-1] + base64.b64encode(RAW[1:])) is None
+
+
+def test_many_are_looked_for_at_once() -> None:
+    """Of many secrets those are found that are there, each with its spelling."""
+    data = b"a " + RAW + b" b " + b"second-secret-0123456789".hex().encode()
+    assert list(found(data, KEY, "second-secret-0123456789", "third-secret-0123456789")) == [
+        (KEY, "plain"),
+        (KEY, "percent"),
+        (KEY, "percent twice"),
+        (KEY, "json"),
+        ("second-secret-0123456789", "hex"),
+    ]

@@ -16,13 +16,20 @@ def spelling_of(secret: str, data: bytes) -> str | None:
     Looked for: plain, percent-coded once or twice, JSON escapes, each of these in base64 (any alignment, both
     alphabets), and hex.
     """
-    wanted = secret.encode()
+    return next((spelling for _, spelling in found(data, secret)), None)
+
+
+def found(data: bytes, *secrets: str) -> Iterator[tuple[str, str]]:
+    """Each secret that stands in ``data``, and how; for many secrets quicker than one after the other."""
+    wanted = {secret: secret.encode() for secret in secrets}
     for name, view in _views(data):
-        if wanted in view:
-            return name
-        if any(wanted in text for text in _base64_texts(view)):
-            return f"{name} base64"
-    return "hex" if wanted.hex().encode() in data.lower() else None
+        yield from ((secret, name) for secret, plain in wanted.items() if plain in view)
+        texts = list(_base64_texts(view))
+        for secret, plain in wanted.items():
+            if any(plain in text for text in texts):
+                yield secret, f"{name} base64"
+    lower = data.lower()
+    yield from ((secret, "hex") for secret, plain in wanted.items() if plain.hex().encode() in lower)
 
 
 def _views(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -4,7 +4,7 @@ import { Readable } from "node:stream";
 import { BoxClient, BoxDeveloperTokenAuth } from "box-node-sdk";
 
 export const sdk = { package: "box-node-sdk", bases: ["/box", "/box@default"] };
-const BIG = Buffer.alloc(2 * 8 * 1024 * 1024 + 100, "x");
+const BIG = Buffer.alloc(2 * 256 * 1024 + 100, "x");
 const at = (baseUrl, token) =>
   new BoxClient({ auth: new BoxDeveloperTokenAuth({ token }) }).withCustomBaseUrls({
     baseUrl,

@@ -7,7 +7,7 @@ from playing import Call, Played, Reply
 
 API, UPLOAD, DOWNLOAD = "api.box.com/2.0", "upload.box.com/api/2.0", "dl.boxcloud.com"
 SESSION = "files/upload_sessions/F971964745A5CD0C001BBE4E58196BFD"
-PART = 8 * 1024 * 1024
+PART = 256 * 1024  # Box says 8 MiB; its SDKs take what the session says
 BIG = b"x" * (2 * PART + 100)
 
 

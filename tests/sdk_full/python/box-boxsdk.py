@@ -12,7 +12,7 @@ from box_sdk_gen import (
 )
 
 PACKAGE, BASES, WITHOUT = "boxsdk", ("/box", "/box@default"), {}
-BIG = b"x" * (2 * 8 * 1024 * 1024 + 100)
+BIG = b"x" * (2 * 256 * 1024 + 100)
 
 
 def client(tour, base, key):
