@@ -37,6 +37,7 @@ def check(service: Service, fail: Fail, *, allow_http: AllowHttp | None = None) 
     check_hosts(service, fail, allow_http)
     _check_paths(service, fail)
     _check_rules(service, fail)
+    _check_read_only(service, fail)
     _check_auth(service, fail)
     _check_provider(service, fail, allow_http)
 
@@ -97,6 +98,15 @@ def _check_rules(service: Service, fail: Fail) -> None:
         elif service.host(rule.host) is None:
             fail(f"rules[{at}].host", f'"{rule.host}" is switched off, and a rule cannot lead there')
         _check_rewriting(rule, f"rules[{at}]", fail)
+
+
+def _check_read_only(service: Service, fail: Fail) -> None:
+    for at, entry in enumerate(service.read_only):
+        known = [host.name for host in service.hosts]
+        if entry.host and entry.host not in known:
+            fail(f"read_only[{at}].host", f'"{entry.host}" is not a host of this file{nearest(entry.host, known)}')
+        if "**" in entry.path.text.removesuffix("**"):
+            fail(f"read_only[{at}].path", "has ** at its end only: an allow-list is to be read at a glance")
 
 
 def _check_rewriting(rule: Rule, key: str, fail: Fail) -> None:

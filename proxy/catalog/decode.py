@@ -29,6 +29,7 @@ PATH = r"/[!-~]*"
 PATH_WORDS = "a path that begins with '/'"
 FIELD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 §5.6.2 token
 FIELD_WORDS = "a header field name"
+FIELD_OF_TYPE = r"[_A-Za-z][_0-9A-Za-z]*"  # a name of GraphQL, specification 2.1.9
 URL = r"https?://[!-~]+"
 URL_WORDS = "an address that begins with https://"
 METHOD = r"[A-Z]+"
@@ -213,10 +214,17 @@ def _read_only(table: Table) -> ReadOnlyEntry:
     entry = ReadOnlyEntry(
         methods=frozenset(table.texts("methods", form=METHOD, what="a method in capitals")),
         path=table.pattern("path"),
-        source=table.text("source", required=True),
+        source=table.text("source", required=True, form=URL, what=URL_WORDS),
+        host=table.text("host", form=NAME, what=NAME_WORDS),
+        excepted=_spellings(table, "except"),
+        without=table.texts("without"),
+        graphql=table.flag("graphql"),
+        without_fields=frozenset(table.texts("without_fields", form=FIELD_OF_TYPE, what="a field's name")),
     )
     if not entry.methods:
         table.fault("methods", "is missing: an allow-list names its methods")
+    if entry.without_fields and not entry.graphql:
+        table.fault("without_fields", "is for GraphQL: graphql = true is missing")
     table.done()
     return entry
 

@@ -167,11 +167,22 @@ class Presigned:
 
 @dataclass(frozen=True, slots=True)
 class ReadOnlyEntry:
-    """One reviewed entry of the ``read-only`` preset, with the page that says it does not write."""
+    """One reviewed entry of the ``read-only`` preset, with the page that says it does not write.
+
+    ``host``: short name of the host that it is about; empty: the default one. ``excepted``: paths that the
+    pattern covers and the entry does not. ``without``: words that must not stand in the query string, in any
+    case. ``graphql``: a path of GraphQL, whose documents are looked into; ``without_fields``: fields that they
+    must not select.
+    """
 
     methods: frozenset[str]
     path: PathPattern
     source: str
+    host: str = ""
+    excepted: SpellingSet = NO_PATHS
+    without: tuple[str, ...] = ()
+    graphql: bool = False
+    without_fields: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ def _without_format(path: bytes) -> bytes:
     return path
 
 
+def has_one_spelling(low: bytes) -> bool:
+    """True when no server could take this path (in small letters) for another one than it is."""
+    return b"//" not in low and not low.endswith((b"/", *_FORMATS)) and _PLAIN(low) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class SpellingSet:
     """Patterns that must be recognised however the path is spelt (credential and batch paths).
@@ -108,7 +113,6 @@ class SpellingSet:
             return False
         if self._compiled.fullmatch(path.lower()) is not None:
             return True
-        low = path.lower()
-        if b"//" not in low and not low.endswith((b"/", *_FORMATS)) and _PLAIN(low) is not None:
+        if has_one_spelling(path.lower()):
             return False
         return any(self._compiled.fullmatch(form) for form in spellings(path))

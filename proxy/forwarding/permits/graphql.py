@@ -1,0 +1,160 @@
+"""Does a GraphQL request only read? Pure (design §4).
+
+What the service will run must be certain, so whatever two readers could take differently is refused: members
+that are said twice, documents kept at the service, block strings, line ends that not all lexers see. Every
+operation of the document must be a query, whichever ``operationName`` picks; fragments are no operations.
+Grammar: GraphQL specification of October 2021, parsed by graphql-core.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+from graphql import GraphQLSyntaxError, parse
+from graphql.language import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    Node,
+    OperationDefinitionNode,
+    OperationType,
+)
+
+MOST_BYTES = 65_536  # of a request: parsing is Python's, and nothing else happens meanwhile
+MOST_DOCUMENTS = 4  # of a batch
+MOST_TOKENS = 3_000  # of one document: some 10 ms
+MOST_DEPTH = 40
+_JSON = "application/json"
+_MEMBERS = frozenset({"query", "variables", "operationName", "extensions"})
+_CHARSETS = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
+# Ends of lines for some lexers and not for others: behind "#" they would decide what is a comment.
+_ODD_ENDS = re.compile("\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_REMEMBERED = 512
+
+
+class _Refused(Exception):  # noqa: N818  # a verdict, not a failure
+    """Not certain to read only; the text says why."""
+
+
+def is_json(content_type: bytes, coding: bytes) -> bool:
+    """True for a body that is JSON in UTF-8 and nothing else: the one form that is judged.
+
+    Args:
+        content_type: field value, empty when there is none.
+        coding: ``Content-Encoding``, likewise.
+    """
+    media_type, _, parameters = content_type.decode("latin-1").lower().partition(";")
+    plain = coding.strip().lower() in {b"", b"identity"}
+    return plain and media_type.strip() == _JSON and parameters.strip() in _CHARSETS
+
+
+def why_not_body(body: bytes, without_fields: frozenset[str]) -> str:
+    """Why a POST's JSON body is not certain to read only; empty if it is.
+
+    Args:
+        body: the whole of it.
+        without_fields: what may not be selected, such as a field that answers with a token.
+    """
+    if len(body) > MOST_BYTES:
+        return f"a GraphQL request of more than {MOST_BYTES} bytes is not judged"
+    try:
+        given = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        requests = given if isinstance(given, list) else [given]
+        if not 0 < len(requests) <= MOST_DOCUMENTS:
+            raise _Refused(f"a batch has 1 to {MOST_DOCUMENTS} requests")
+        return _why_not((_document(request) for request in requests), without_fields)
+    except _Refused as refused:
+        return str(refused)
+    except (ValueError, RecursionError):
+        return "the body is not JSON in UTF-8"
+
+
+def why_not_query(query: bytes | None, without_fields: frozenset[str]) -> str:
+    """Why a GET's query string is not certain to read only; empty if it is. See :func:`why_not_body`."""
+    if query is None or len(query) > MOST_BYTES:
+        return f"a GraphQL GET has its document in query=, of up to {MOST_BYTES} bytes"
+    try:
+        pairs = [_pair(part) for part in query.split(b"&")]
+        return _why_not([_document(_once(pairs))], without_fields)
+    except _Refused as refused:
+        return str(refused)
+    except ValueError:
+        return "the query string is not UTF-8"
+
+
+def _pair(part: bytes) -> tuple[str, str | None]:
+    if b";" in part:
+        raise _Refused("a query string with ';' has two readings")
+    raw_name, _, raw_value = part.replace(b"+", b" ").partition(b"=")
+    name, value = unquote_to_bytes(raw_name).decode("utf-8"), unquote_to_bytes(raw_value).decode("utf-8")
+    return name, None if name == "extensions" and value in {"", "{}", "null"} else value
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Refused("a member is said twice")
+    return members
+
+
+def _no_constant(_: str) -> object:
+    raise _Refused("NaN and Infinity are no JSON")
+
+
+def _document(request: object) -> str:
+    if not isinstance(request, dict):
+        raise _Refused("a GraphQL request is a JSON object")
+    unknown = sorted(request.keys() - _MEMBERS)
+    if unknown or request.get("extensions"):
+        raise _Refused("only query, variables and operationName are judged: no documents kept at the service")
+    document, name = request.get("query"), request.get("operationName")
+    if not isinstance(document, str) or not (name is None or isinstance(name, str)):
+        raise _Refused("the document is missing: query is a string, and so is operationName")
+    return document
+
+
+def _why_not(documents: Iterable[str], without_fields: frozenset[str]) -> str:
+    return next(filter(None, (_judged(document, without_fields) for document in documents)), "")
+
+
+@lru_cache(_REMEMBERED)
+def _judged(document: str, without_fields: frozenset[str]) -> str:
+    """Why the document is not certain to read only. Callers send few documents, and those often."""
+    if _ODD_ENDS.search(document) or '"""' in document:
+        return "block strings and control characters in a GraphQL document are not judged"
+    try:
+        parsed = parse(document, no_location=True, max_tokens=MOST_TOKENS)
+    except (GraphQLSyntaxError, RecursionError):
+        return f"the GraphQL document does not parse, or has more than {MOST_TOKENS} tokens"
+    return _why_not_parsed(parsed, without_fields)
+
+
+def _why_not_parsed(document: DocumentNode, without_fields: frozenset[str]) -> str:
+    operations = 0
+    for definition in document.definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            operations += 1
+            if definition.operation is not OperationType.QUERY:
+                return f"the GraphQL document holds a {definition.operation.value}"
+        elif not isinstance(definition, FragmentDefinitionNode):
+            return "the GraphQL document holds something else than operations and fragments"
+    if not operations:
+        return "the GraphQL document holds no operation"
+    return _why_not_selected(document, without_fields)
+
+
+def _why_not_selected(document: DocumentNode, without_fields: frozenset[str]) -> str:
+    """Walks without recursion: depth is what is being counted."""
+    waiting: list[tuple[Node, int]] = [(definition, 0) for definition in document.definitions]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > MOST_DEPTH:
+            return f"GraphQL selections nested more than {MOST_DEPTH} deep are not judged"
+        if isinstance(node, FieldNode) and node.name.value in without_fields:
+            return f"the field {node.name.value} answers with a credential"
+        selected = getattr(node, "selection_set", None)
+        if selected is not None:
+            waiting.extend((selection, depth + 1) for selection in selected.selections)
+    return ""
