@@ -25,7 +25,7 @@ _ACCESS_FLOOR = {"debug": 0, "info": 0, "warning": _SERVER_ERRORS, "error": _NEV
 _PATH_LIMIT = 2048
 _CAPABILITY = re.compile(r"/~~[^/]*")  # an address that needs no key is one
 _METHOD_LIMIT = 32
-_WHERE_KNOWN = ("key_id", "service", "connection", "error", "upstream", "caller")
+_WHERE_KNOWN = ("key_id", "service", "connection", "error", "observed", "upstream", "caller")
 _BATCH = 500
 # While this thread renders, no request is served: so a few events at a time, more when many are waiting.
 _AT_ONCE, _SLICES, _REST_S = 16, 32, 0.0003
@@ -43,6 +43,7 @@ class AccessEvent(NamedTuple):
         duration, upstream_time, first_byte: seconds; in all, waiting for the service, until its first byte.
         upstream: address dialled, ``ip:port``; caller: address of the peer.
         error: code of ``problems`` when the answer was made here.
+        observed: code of what an observing permit would have refused it with.
     """
 
     time: float
@@ -62,6 +63,7 @@ class AccessEvent(NamedTuple):
     error: str | None = None
     caller: str | None = None
     outcome: Outcome = "answered"
+    observed: str | None = None
 
 
 def _path(target: str) -> str:

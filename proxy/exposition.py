@@ -49,6 +49,9 @@ class Definition:
 
 FIXED: Mapping[str, Definition] = {
     "refusals": Definition("Answers made by the proxy, by code", "code", is_counter=True),
+    "observed_refusals": Definition(
+        "Requests that passed and that an observing permit would have refused", "service", is_counter=True
+    ),
     "token_echoes": Definition("Tokens masked in answers", is_counter=True),
     "denied_addresses": Definition("Addresses not dialled", "reason", is_counter=True),
     "refreshes": Definition("Refreshes of tokens, by outcome", "service outcome", is_counter=True),

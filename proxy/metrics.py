@@ -147,6 +147,7 @@ class Metrics(Collector):
     others: Callable[[], Iterable[Tally]] = tuple
     _by_service: dict[str, ServiceMetrics] = field(init=False)
     _refusals: dict[str, int] = field(init=False)
+    _observed: dict[str, int] = field(init=False, default_factory=dict)
     _denied: dict[str, int] = field(init=False)
     _refreshes: dict[str, int] = field(init=False, default_factory=dict)
     _definitions: dict[str, Definition] = field(init=False, default_factory=lambda: {**FIXED})
@@ -174,6 +175,11 @@ class Metrics(Collector):
     def refused(self, code: str) -> None:
         """Count an answer made by the proxy, by its code."""
         self._refusals[code if code in self._refusals else NONE] += 1
+
+    def observed(self, service: str | None) -> None:
+        """Count a request that passed and that an observing permit would have refused."""
+        name = self.service(service).service
+        self._observed[name] = self._observed.get(name, 0) + 1
 
     def denied(self, reason: str) -> None:
         """Count an address that was not dialled, by reason."""
@@ -234,6 +240,7 @@ class Metrics(Collector):
                 name: _service_tally(counts) for name, counts in self._by_service.items() if counts.requests
             },
             "refusals": {**self._refusals},
+            "observed_refusals": {**self._observed},
             "token_echoes": self.echoes,
             "denied_addresses": {**self._denied},
             "refreshes": {**self._refreshes},

@@ -1,16 +1,17 @@
 """The services and declared keys in force, by the settings."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from proxy import keys
 from proxy.catalog.loader import load_catalog
 from proxy.catalog.model import Catalog
 from proxy.errors import ConfigurationError, Fault
 from proxy.forwarding.addresses import parse_address
-from proxy.forwarding.permits import parse_permit
+from proxy.forwarding.permits import Permit, parse_permit, with_words
+from proxy.forwarding.permits.preset import why_no_preset
 from proxy.keys import KeyRecord
-from proxy.settings import SecretSource, Settings, environment
+from proxy.settings import DeclaredKey, SecretSource, Settings, environment
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -39,7 +40,8 @@ def check_names(settings: Settings, catalog: Catalog) -> None:
     """Faults between settings and catalog.
 
     Raises:
-        ConfigurationError: a source or listener for a service that is not there.
+        ConfigurationError: a source or listener for a service that is not there, or a read-only permit for
+            one without a reviewed list.
     """
     wanted = {
         **{f"sources.{name}": name for name in settings.sources},
@@ -50,6 +52,12 @@ def check_names(settings: Settings, catalog: Catalog) -> None:
         Fault(place, f"there is no service {name!r} among those in force")
         for place, name in wanted.items()
         if catalog.get(name) is None
+    ]
+    faults += [
+        Fault(f"keys.{name}.allow", f"permit {str(permit)!r}: {why_not}")
+        for name, key in settings.keys.items()
+        for permit in _permits(name, key, [])
+        if (why_not := why_no_preset(permit, catalog.services))
     ]
     if faults:
         raise ConfigurationError(*faults)
@@ -64,22 +72,25 @@ def declared_keys(settings: Settings) -> Mapping[str, KeyRecord]:
     faults: list[Fault] = []
     records: dict[str, KeyRecord] = {}
     for name, key in settings.keys.items():
-        place = f"keys.{name}"
-        for permit in key.allow:
-            try:
-                parse_permit(permit)
-            except ValueError as error:
-                faults.append(Fault(f"{place}.allow", str(error)))
+        permits = tuple(str(permit) for permit in _permits(name, key, faults))
         try:
-            digest = _digest_of(key.hash, f"{place}.hash")
+            digest = _digest_of(key.hash, f"keys.{name}.hash")
         except ConfigurationError as error:
             faults.extend(error.faults)
             continue
         key_id = f"declared:{name}"
-        records[key_id] = KeyRecord(key_id, name, digest, tuple(key.allow), root=key.root, declared=True)
+        records[key_id] = KeyRecord(key_id, name, digest, permits, root=key.root, declared=True)
     if faults:
         raise ConfigurationError(*faults)
     return records
+
+
+def _permits(name: str, key: DeclaredKey, faults: list[Fault]) -> Iterator[Permit]:
+    for text in key.allow:
+        try:
+            yield with_words(parse_permit(text), read_only=key.read_only, observe=key.observe)
+        except ValueError as error:
+            faults.append(Fault(f"keys.{name}.allow", str(error)))
 
 
 def _digest_of(given: bytes | SecretSource | None, place: str) -> bytes:

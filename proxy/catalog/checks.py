@@ -104,7 +104,10 @@ def _check_read_only(service: Service, fail: Fail) -> None:
     for at, entry in enumerate(service.read_only):
         known = [host.name for host in service.hosts]
         if entry.host and entry.host not in known:
-            fail(f"read_only[{at}].host", f'"{entry.host}" is not a host of this file{nearest(entry.host, known)}')
+            fail(
+                f"read_only[{at}].host",
+                f'"{entry.host}" is not a host of this file{nearest(entry.host, known)}',
+            )
         if "**" in entry.path.text.removesuffix("**"):
             fail(f"read_only[{at}].path", "has ** at its end only: an allow-list is to be read at a glance")
 

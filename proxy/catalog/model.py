@@ -171,8 +171,8 @@ class ReadOnlyEntry:
 
     ``host``: short name of the host that it is about; empty: the default one. ``excepted``: paths that the
     pattern covers and the entry does not. ``without``: words that must not stand in the query string, in any
-    case. ``graphql``: a path of GraphQL, whose documents are looked into; ``without_fields``: fields that they
-    must not select.
+    case. ``graphql``: a path of GraphQL, whose documents are looked into; ``without_fields``: what they must
+    not select.
     """
 
     methods: frozenset[str]

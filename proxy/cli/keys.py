@@ -50,6 +50,13 @@ def create(
             "--kind", metavar="proxy|service", help="proxy: for callers; service: for the control plane."
         ),
     ] = "proxy",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only calls that are reviewed as reading, in all permits.")
+    ] = False,
+    observe: Annotated[
+        bool,
+        typer.Option("--observe", help="Let all calls pass, and note those that the permits would refuse."),
+    ] = False,
     network: Annotated[
         list[str] | None, typer.Option("--network", metavar="CIDR", help="Only from there; several times.")
     ] = None,
@@ -62,7 +69,7 @@ def create(
 ) -> None:
     """Make a key and show it once. A running server has taken it when this ends."""
     settings = settings_of(config, data_dir)
-    asked = KeyRequest(name, allow, _kind(kind), root, network or (), expires)
+    asked = KeyRequest(name, allow, _kind(kind), root, network or (), expires, read_only, observe)
 
     async def work(vault: Vault, catalog: Catalog) -> tuple[KeyRecord, Secret]:
         return await create_key(vault, catalog, asked, now=time.time(), actor=ACTOR)

@@ -4,7 +4,7 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -171,10 +171,17 @@ def query_pairs(query: bytes) -> Iterable[tuple[bytes, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A valid key's record with its permits compiled."""
+    """A valid key's record with its permits compiled.
+
+    ``restricted``: more than the permits' services, connections, methods and paths decides over its requests.
+    """
 
     record: KeyRecord
     permits: Decider
+    restricted: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "restricted", self.permits.marked)
 
 
 _ABSENT = bytes(32)

@@ -13,7 +13,10 @@ from proxy.problems import row
 
 @dataclass(slots=True)
 class Record:
-    """What the log will say of a request: written step by step, read once at the end."""
+    """What the log will say of a request: written step by step, read once at the end.
+
+    ``observed``: code of what an observing permit would have refused it with.
+    """
 
     request_id: str
     started: float
@@ -25,6 +28,7 @@ class Record:
     status: int = 0
     error: str | None = None
     outcome: accesslog.Outcome = "answered"
+    observed: str | None = None
 
 
 class Recorder:
@@ -77,6 +81,8 @@ class Recorder:
         self._metrics.echoes += timeline.echoes
         if record.error is not None:
             self._metrics.refused(record.error)
+        if record.observed is not None:
+            self._metrics.observed(record.service)
         self._metrics.service(record.service).record(
             record.method,
             record.status,
@@ -105,5 +111,6 @@ class Recorder:
                 record.error,
                 caller,
                 record.outcome,
+                record.observed,
             )
         )

@@ -10,7 +10,8 @@ from proxy.catalog.model import Catalog
 from proxy.catalog.reader import nearest
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
-from proxy.forwarding.permits import parse_permit
+from proxy.forwarding.permits import parse_permit, with_words
+from proxy.forwarding.permits.preset import why_no_preset
 from proxy.keys import KeyRecord, Kind, Network
 from proxy.operations.moments import parse_moment, rfc3339
 from proxy.secret import Secret
@@ -20,7 +21,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """A key as an operator asks for it, in texts. ``expires``: ``30d``, ``12h`` or an RFC 3339 time."""
+    """A key as an operator asks for it, in texts. ``expires``: ``30d``, ``12h`` or an RFC 3339 time.
+
+    ``read_only``, ``observe``: these words are added to every permit.
+    """
 
     name: str
     allow: Sequence[str]
@@ -28,6 +32,8 @@ class KeyRequest:
     root: str | None = None
     networks: Sequence[str] = ()
     expires: str | None = None
+    read_only: bool = False
+    observe: bool = False
 
 
 async def create_key(
@@ -50,7 +56,7 @@ def _record(key_id: str, key: Secret, catalog: Catalog, asked: KeyRequest, now: 
         faults.append(Fault("name", "a key's name has 1 to 63 letters, digits, '_', '.' and '-'"))
     if not asked.allow:
         faults.append(Fault("--allow", "a key needs at least one permit, such as slack or github:GET"))
-    permits = tuple(_permit(text, catalog, faults) for text in asked.allow)
+    permits = tuple(_permit(text, catalog, asked, faults) for text in asked.allow)
     if asked.root is not None and catalog.get(asked.root) is None:
         faults.append(Fault("--root", f"there is no such service{nearest(asked.root, catalog.services)}"))
     networks = tuple(network for text in asked.networks if (network := _network(text, faults)) is not None)
@@ -70,15 +76,17 @@ def _record(key_id: str, key: Secret, catalog: Catalog, asked: KeyRequest, now: 
     )
 
 
-def _permit(text: str, catalog: Catalog, faults: list[Fault]) -> str:
+def _permit(text: str, catalog: Catalog, asked: KeyRequest, faults: list[Fault]) -> str:
     try:
-        permit = parse_permit(text)
+        permit = with_words(parse_permit(text), read_only=asked.read_only, observe=asked.observe)
     except ValueError as error:
         faults.append(Fault("--allow", str(error)))
         return text
     if permit.service != "*" and catalog.get(permit.service) is None:
         hint = nearest(permit.service, catalog.services)
         faults.append(Fault("--allow", f"permit {text!r}: there is no such service{hint}"))
+    if why_not := why_no_preset(permit, catalog.services):
+        faults.append(Fault("--read-only" if asked.read_only else "--allow", f"permit {text!r}: {why_not}"))
     return str(permit)
 
 

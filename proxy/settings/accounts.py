@@ -73,6 +73,14 @@ class DeclaredKey:
     root: str | None = setting(
         kinds.TEXT, None, "Service that addresses without a service go to.", example="slack"
     )
+    read_only: bool = setting(
+        kinds.FLAG, False, "Adds the word `read-only` to every permit: only what is reviewed as reading."
+    )
+    observe: bool = setting(
+        kinds.FLAG,
+        False,
+        "Adds the word `observe` to every permit: all passes, and what they would refuse is noted.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

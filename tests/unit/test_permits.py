@@ -27,6 +27,10 @@ from proxy.forwarding.permits import (
         "*:GET",
         "google_analytics:POST:/v1beta/properties/*:runReport",
         "one_drive:GET:/v1.0/me/drive/root:/a:/content",
+        "slack:read-only",
+        "slack@work:observe,read-only",
+        "slack:read-only,GET:/api/users.*",
+        "slack:observe",
     ],
 )
 def test_permits_read_back(text):
@@ -47,6 +51,8 @@ def test_permits_read_back(text):
         ("slack:", "methods"),
         ("slack:get", "'get'"),
         ("slack:GET,", "''"),
+        ("slack:readonly", "read-only"),
+        ("slack:*,read-only", "'*'"),
         ("slack:GET:", "path"),
         ("slack::/x", "methods"),
         ("slack:GET:x", "'x'"),

@@ -15,6 +15,7 @@ from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.form import freed_body, key_in_form
 from proxy.forwarding.gate import Head
+from proxy.forwarding.handler.restricted import Asking, passed
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import MARK, Capabilities, known_key
@@ -142,7 +143,7 @@ class Admission:
             return None
         presented = caller.repeat.presented(head, request.service, request.target.query)
         route, method, grant, _, credential = self._asked(request, presented)
-        if credential is None:
+        if credential is None or grant.restricted:
             return None
         check(grant.permits, route.service, credential.connection, method, route.path)
         return self._kept(Admitted(head, route, grant, presented, credential), caller, record, now)
@@ -173,7 +174,7 @@ class Admission:
 
     def _kept(self, admitted: Admitted, caller: CallerConnection, record: Record, now: float) -> Admitted:
         self._note(record, admitted, now)
-        if admitted.body is None and admitted.credential is not None:
+        if admitted.body is None and admitted.credential is not None and not admitted.grant.restricted:
             caller.repeat.admission = _Known(admitted, self.terms)
         return admitted
 
@@ -208,7 +209,7 @@ class Admission:
         return Admitted(head, route, grant, presented, None, watched=presented is not None)
 
     async def _by_key(self, request: _Request, payload: StreamReader) -> Admitted:
-        head, target, service, caller, _, _ = request
+        head, target, service, caller, record, _ = request
         body: bytes | None = None
         try:
             presented = caller.repeat.presented(head, service, target.query)
@@ -216,11 +217,15 @@ class Admission:
             presented, body = await key_in_form(head, target, service, payload, caller)
         asked = self._asked(request, presented)
         route, grant = asked.route, asked.grant
-        credential = await _permitted(asked)
+        if grant.restricted:
+            asking = Asking(head, grant, payload, caller, record, body)
+            credential, body = await passed(asking, route, asked.method, asked.obtain, asked.credential)
+        else:
+            credential = await _permitted(asked)
         has_places = head.body != "none" and route.service.key_places
         places = body_places(route.service, route.path) if has_places else ()
         if not places:
-            return Admitted(head, route, grant, presented, credential)
+            return Admitted(head, route, grant, presented, credential, body)
         framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
         return Admitted(framed, route, grant, presented, credential, body, watched=body is None)
 

@@ -20,6 +20,7 @@ from proxy.errors import InvalidKey, MethodNotAllowed, NotPermitted
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import Grant, KeyRing, Presented, find_key
 from proxy.forwarding.links.addresses import Mint, covers, presigned_on
+from proxy.forwarding.permits.marked import NOT_READ_ONLY, only_reads
 from proxy.forwarding.rewrite import Injection, prepare
 from proxy.forwarding.routing import Route, Target
 from proxy.keys import KeyRecord
@@ -31,6 +32,7 @@ MARK = "~"  # what the host's name after ``~`` begins with
 METHODS = frozenset({b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"})
 _MAC_BYTES = 16
 _PARTS = re.compile(r"~([1-9][0-9]{0,11})\.([A-Za-z0-9_-]{1,512})\.([A-Za-z0-9_-]{22})")
+_READING = frozenset({b"GET", b"HEAD"})
 _REFUSAL = "the address is not one that the proxy gave out, or it has expired"
 
 
@@ -123,6 +125,8 @@ class Capabilities:
             raise MethodNotAllowed(
                 "presigned addresses are for downloads and uploads", service=service.type_id
             )
+        if method not in _READING and only_reads(grant.permits, service.type_id):
+            raise NotPermitted(NOT_READ_ONLY, service=service.type_id)
         place = Host(name, OriginTemplate(f"https://{name}"), token="none")  # noqa: S106  # a choice, not a token
         return Permission(grant, Route(service, place, path, target.query, None))
 

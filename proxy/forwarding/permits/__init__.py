@@ -1,5 +1,7 @@
-"""What a key may call (design §4): ``grammar`` of permits, ``verdicts`` by them alone, ``marked`` ones with the
-``preset`` read-only and its ``graphql``, and ``overrides`` of the method.
+"""What a key may call (design §4).
+
+``grammar`` of permits, ``verdicts`` by them alone, ``marked`` ones with the ``preset`` read-only and its
+``graphql``, and ``overrides`` of the method.
 """
 
 from proxy.forwarding.permits.grammar import Permit, parse_permit, with_words

@@ -6,7 +6,6 @@ know a word cannot read the permit, and permits nothing by it.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from proxy.catalog.patterns import PathPattern
@@ -48,12 +47,9 @@ class Permit:
         return self.read_only or self.observe
 
 
-def with_words(permits: Iterable[Permit], *, read_only: bool, observe: bool) -> list[Permit]:
-    """The permits with these words added to each."""
-    return [
-        replace(permit, read_only=permit.read_only or read_only, observe=permit.observe or observe)
-        for permit in permits
-    ]
+def with_words(permit: Permit, *, read_only: bool, observe: bool) -> Permit:
+    """The permit with these words added."""
+    return replace(permit, read_only=permit.read_only or read_only, observe=permit.observe or observe)
 
 
 def parse_permit(text: str) -> Permit:

@@ -1,5 +1,6 @@
-"""Permits with words: ``read-only`` and ``observe`` (design §4). Pure; the document of a GraphQL call is still to
-be looked at by whoever can read it.
+"""Permits with words: ``read-only`` and ``observe`` (design §4).
+
+Pure: the document of a GraphQL call is still to be looked at by whoever can read it.
 """
 
 from typing import NamedTuple
@@ -51,3 +52,9 @@ def could_allow(permits: Decider, call: Call) -> bool:
     names = {permit.connection for permit in permits.of(call.service.type_id)}
     findings = (judge(permits, call._replace(connection=name)) for name in names)
     return any(finding.refused is None or finding.observed for finding in findings)
+
+
+def only_reads(permits: Decider, service: str) -> bool:
+    """True when nothing but read-only permits is about the service."""
+    about = permits.of(service)
+    return bool(about) and all(permit.read_only and not permit.observe for permit in about)

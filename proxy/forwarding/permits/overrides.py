@@ -1,5 +1,4 @@
-"""The method that a service will act on, where a field or parameter may name another one than the request line.
-"""
+"""The method that a service will act on: a field or parameter may name another one than the request line."""
 
 from urllib.parse import unquote_plus
 

@@ -5,13 +5,14 @@ other spelling that a server could take it for, and only on the host that the en
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy.catalog.model import ReadOnlyEntry, Service
 from proxy.catalog.patterns import has_one_spelling, spellings
+from proxy.forwarding.permits.grammar import Permit
 
 _READING = frozenset({"GET", "HEAD"})
 _NO_WORD = re.compile(r"\W+")
@@ -96,8 +97,8 @@ def _group(entries: list[ReadOnlyEntry], default: str) -> _Group:
 
 
 def _expression(pattern: str) -> bytes:
-    """As in permits, but no segment that a ``*`` stands for is empty."""
-    parts = (re.escape(part).replace(r"\*", "[^/]+") for part in pattern.split("**"))
+    """As in permits, but ``*`` stands for something, and for no backslash: a slash to some servers."""
+    parts = (re.escape(part).replace(r"\*", r"[^/\\]+") for part in pattern.split("**"))
     return ".+".join(parts).encode()
 
 
@@ -117,6 +118,18 @@ def says(query: bytes | None, words: Iterable[str]) -> bool:
 
 def _folded(text: str) -> str:
     return _NO_WORD.sub(" ", text.casefold())
+
+
+def why_no_preset(permit: Permit, services: Mapping[str, Service]) -> str:
+    """Why a permit must not ask for the preset; empty if it may, or does not."""
+    if not permit.read_only:
+        return ""
+    named = services.keys() if permit.service == "*" else {permit.service} & services.keys()
+    without = sorted(name for name in named if not services[name].read_only)
+    if not without:
+        return ""
+    listed = ", ".join(sorted(name for name, service in services.items() if service.read_only))
+    return f"there is no reviewed list of reading calls for {', '.join(without)}; there is one for {listed}"
 
 
 _PRESETS: dict[str, tuple[Service, Preset]] = {}

@@ -93,9 +93,7 @@ class Decider:
         return self._by_service.get(service, self._for_any)
 
 
-def cover(
-    permits: Iterable[Permit], service: str, connection: str | None, method: str, path: bytes
-) -> bool:
+def cover(permits: Iterable[Permit], service: str, connection: str | None, method: str, path: bytes) -> bool:
     """True when one of the permits is for such a connection, method and path, whatever its words say.
 
     Raises:
