@@ -67,7 +67,7 @@ _INCARNATION = """SELECT
 _Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
-class _Statements:
+class _Statements(Transaction):
     """A transaction: statements, run one by one on a connection."""
 
     def __init__(self, connection: _Connection) -> None:

@@ -18,8 +18,8 @@ def why_not(
     held = snapshot.find(service, name)
     if held is not None:
         return _why_unusable(known, title, held, is_copy=is_copy)
-    of_service = snapshot.by_service.get(service, ())
-    names = ", ".join(repr(one.connection.name) for one in of_service)
+    of_service = snapshot.by_service.get(service, {})
+    names = ", ".join(repr(one) for one in of_service)
     if not of_service:
         return NotConnected(
             f"{title} is not connected: connect an account with '{_connect(known, service, None)}'",

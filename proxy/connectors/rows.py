@@ -3,6 +3,7 @@
 import ipaddress
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -68,13 +69,22 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
 def to_json(value: object) -> str:
     """Compact JSON with sorted keys."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _COMPACT.encode(value)
 
 
+@lru_cache(maxsize=1024)  # connections of one service have the same scopes, and often the same metadata
 def _strings(text: str) -> Mapping[str, str]:
     return MappingProxyType(json.loads(text))
+
+
+@lru_cache(maxsize=1024)
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def connection_of(row: Row) -> Connection:
@@ -87,7 +97,7 @@ def connection_of(row: Row) -> Connection:
         state=row["state"],
         cause=row["cause"],
         account=row["account"],
-        scopes=tuple(json.loads(row["scopes"])),
+        scopes=_list(row["scopes"]),
         config=None if row["config"] is None else _strings(row["config"]),
         metadata=_strings(row["metadata"]),
         scheme=row["scheme"],
@@ -96,16 +106,20 @@ def connection_of(row: Row) -> Connection:
         created_at=row["created_at"] / 1000,
         updated_at=row["updated_at"] / 1000,
         registration=row["registration"],
-        asked_scopes=tuple(json.loads(row["asked_scopes"] or "[]")),
+        asked_scopes=_list(row["asked_scopes"] or "[]"),
         issued_at=_seconds(row["issued_at"]),
         refresh_expires_at=_seconds(row["refresh_expires_at"]),
     )
 
 
+def _identity(row: Row) -> str:
+    """What decides where a token is sent, as JSON."""
+    return to_json([row["connection_id"], row["service"], row["config"], row["scheme"]])
+
+
 def token_place(row: Row, column: str) -> Place:
     """What decides where a token is sent is part of its place: a row edited to lead elsewhere fails."""
-    identity = [row["connection_id"], row["service"], row["config"], row["scheme"]]
-    return Place("connections", to_json(identity), column)
+    return Place("connections", _identity(row), column)
 
 
 def seal_tokens(row: Row, tokens: Tokens, ring: Keyring) -> dict[str, Any]:
@@ -127,12 +141,13 @@ def open_tokens(row: Row, ring: Keyring) -> Tokens:
     Raises:
         SealBrokenError: damaged, moved, its row edited, or its data key is not in the ring.
     """
+    identity = _identity(row)
 
     def opened(column: str) -> Secret | None:
         blob = row[column]
         if blob is None:
             return None
-        return Secret(ring.open(bytes(blob), token_place(row, column)).decode())
+        return Secret(ring.open(bytes(blob), Place("connections", identity, column)).decode())
 
     access_token = opened("access_token")
     return Tokens(

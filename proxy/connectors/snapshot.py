@@ -29,24 +29,24 @@ class Held:
 class Snapshot:
     """One state of the vault.
 
-    ``credentials`` answers (service, name) and, for the default or only connection, (service, None).
+    ``by_service``: connections by name, oldest first. ``credentials`` answers (service, name) and, for the
+    default or only connection, (service, None).
     """
 
     sequence: int = -1
     incarnation: str = ""
     held: Mapping[str, Held] = field(default_factory=dict)
-    by_service: Mapping[str, tuple[Held, ...]] = field(default_factory=dict)
+    by_service: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
     credentials: Mapping[tuple[str, str | None], Credential] = field(default_factory=dict)
     keys: Mapping[str, KeyRecord] = field(default_factory=dict)
 
     def find(self, service: str, name: str | None) -> Held | None:
         """The connection of that name; without a name the default one, or the only one."""
-        of_service = self.by_service.get(service, ())
+        of_service = self.by_service.get(service, {})
         if name is not None:
-            return next((held for held in of_service if held.connection.name == name), None)
-        if len(of_service) == 1:
-            return of_service[0]
-        return next((held for held in of_service if held.connection.is_default), None)
+            return of_service.get(name)
+        several = len(of_service) > 1
+        return next((held for held in of_service.values() if held.connection.is_default or not several), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +66,35 @@ class Changes:
     active_key: str | None
 
 
+_CONNECTIONS = f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1"  # noqa: S608  # our own column names
+_KEYS = f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1"  # noqa: S608  # our own column names
+
+
+async def _read(transaction: Transaction, since: int) -> tuple[Sequence[Row], ...]:
+    return await transaction.fetch_each(
+        ("SELECT c.sequence, i.incarnation FROM changes c, identity i WHERE c.id = 1 AND i.id = 1",),
+        (_CONNECTIONS, since),
+        ("SELECT COUNT(*) AS n FROM connections",),
+        ("SELECT key_id FROM keys",),
+        (_KEYS, since),
+        ("SELECT key_id FROM data_keys WHERE is_active = 1",),
+    )
+
+
 async def read_changes(transaction: Transaction, known: Snapshot) -> Changes:
     """Read what changed after a snapshot; everything if it is of a later state, or of another vault."""
-    sequence = int((await transaction.fetch("SELECT sequence FROM changes WHERE id = 1"))[0]["sequence"])
-    identity = await transaction.fetch("SELECT incarnation FROM identity WHERE id = 1")
-    goes_on = known.sequence <= sequence and known.incarnation == identity[0]["incarnation"]
+    place, connections, count, key_ids, keys, active = await _read(transaction, known.sequence)
+    sequence, incarnation = int(place[0]["sequence"]), str(place[0]["incarnation"])
+    goes_on = known.sequence <= sequence and known.incarnation == incarnation
     since = known.sequence if goes_on else -1
-    connections = await transaction.fetch(
-        f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1",  # noqa: S608  # our own column names
-        since,
-    )
-    connection_ids = await _ids_left(transaction, known if since >= 0 else Snapshot(), connections)
-    key_ids = await transaction.fetch("SELECT key_id FROM keys")
-    keys = await transaction.fetch(
-        f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1",  # noqa: S608  # our own column names
-        since,
-    )
-    active = await transaction.fetch("SELECT key_id FROM data_keys WHERE is_active = 1")
+    if since != known.sequence:
+        place, connections, count, key_ids, keys, active = await _read(transaction, since)
+    before = known if goes_on else Snapshot()
     return Changes(
         sequence,
         since,
-        str(identity[0]["incarnation"]),
-        connection_ids,
+        incarnation,
+        await _ids_left(transaction, before, connections, int(count[0]["n"])),
         tuple(connections),
         frozenset(row["key_id"] for row in key_ids),
         tuple(keys),
@@ -96,10 +103,9 @@ async def read_changes(transaction: Transaction, known: Snapshot) -> Changes:
 
 
 async def _ids_left(
-    transaction: Transaction, known: Snapshot, changed: Sequence[Row]
+    transaction: Transaction, known: Snapshot, changed: Sequence[Row], count: int
 ) -> frozenset[str] | None:
     """The ids that there are, None when none of the known ones is missing: then counting them is enough."""
-    count = int((await transaction.fetch("SELECT COUNT(*) AS n FROM connections"))[0]["n"])
     new = sum(row["connection_id"] not in known.held for row in changed)
     if len(known.held) + new == count:
         return None
@@ -163,19 +169,18 @@ def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
 
 def _index(
     held: Iterable[Held],
-) -> tuple[dict[str, tuple[Held, ...]], dict[tuple[str, str | None], Credential]]:
-    lists: dict[str, list[Held]] = {}
+) -> tuple[dict[str, Mapping[str, Held]], dict[tuple[str, str | None], Credential]]:
+    by_service: dict[str, dict[str, Held]] = {}
     for one in sorted(held, key=lambda one: (one.connection.created_at, one.connection.name)):
-        lists.setdefault(one.connection.service, []).append(one)
-    by_service = {service: tuple(of_service) for service, of_service in lists.items()}
+        by_service.setdefault(one.connection.service, {})[one.connection.name] = one
     credentials: dict[tuple[str, str | None], Credential] = {}
     for service, of_service in by_service.items():
-        for one in of_service:
+        for name, one in of_service.items():
             if one.credential is not None:
-                credentials[service, one.connection.name] = one.credential
+                credentials[service, name] = one.credential
                 if one.connection.is_default or len(of_service) == 1:
                     credentials[service, None] = one.credential
-    return by_service, credentials
+    return dict(by_service), credentials
 
 
 def _stays(old: Held | None, new: Held) -> bool:
@@ -187,19 +192,21 @@ def _stays(old: Held | None, new: Held) -> bool:
 
 
 def _replaced(
-    previous: Snapshot, changed: Mapping[str, Held]
-) -> tuple[dict[str, tuple[Held, ...]], dict[tuple[str, str | None], Credential]]:
+    previous: Snapshot, changed: Iterable[Held]
+) -> tuple[dict[str, Mapping[str, Held]], dict[tuple[str, str | None], Credential]]:
     """The index where connections only got other values, as by a refresh: nothing is sorted anew."""
     by_service, credentials = dict(previous.by_service), dict(previous.credentials)
-    for service in {new.connection.service for new in changed.values()}:
-        of_service = by_service[service]
-        by_service[service] = tuple(changed.get(one.connection.connection_id, one) for one in of_service)
-    for new in changed.values():
+    of_service: dict[str, dict[str, Held]] = {}
+    for new in changed:
         service, name = new.connection.service, new.connection.name
-        is_sole = new.connection.is_default or len(by_service[service]) == 1
+        if service not in of_service:
+            by_service[service] = of_service[service] = dict(by_service[service])
+        of_service[service][name] = new
+        is_sole = new.connection.is_default or len(of_service[service]) == 1
         for place in ((service, name), (service, None)) if is_sole else ((service, name),):
-            credentials.pop(place, None)
-            if new.credential is not None:
+            if new.credential is None:
+                credentials.pop(place, None)
+            else:
                 credentials[place] = new.credential
     return by_service, credentials
 
@@ -208,7 +215,9 @@ def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
     """The next snapshot; what did not change is the same object as before."""
     is_whole = changes.since < 0
     left = changes.connection_ids
-    held = {} if is_whole else {k: v for k, v in previous.held.items() if left is None or k in left}
+    held = {} if is_whole else dict(previous.held)
+    if left is not None:
+        held = {k: v for k, v in held.items() if k in left}
     changed = {
         row["connection_id"]: hold(row, ring, previous.held.get(row["connection_id"]))
         for row in changes.connections
@@ -220,5 +229,5 @@ def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
     if is_whole or left is not None or not all(_stays(previous.held.get(k), v) for k, v in changed.items()):
         by_service, credentials = _index(held.values())
     else:
-        by_service, credentials = _replaced(previous, changed)
+        by_service, credentials = _replaced(previous, changed.values())
     return Snapshot(changes.sequence, changes.incarnation, held, by_service, credentials, keys)

@@ -127,7 +127,12 @@ def _run(connection: sqlite3.Connection, statement: str, params: Sequence[Any]) 
     return connection.execute(_PARAMETER.sub(r"?\1", statement), params)
 
 
-class _Statements:
+def _fetch(connection: sqlite3.Connection, statement: str, params: Sequence[Any]) -> list[Row]:
+    with contextlib.closing(_run(connection, statement, params)) as cursor:
+        return [dict(row) for row in cursor.fetchall()]
+
+
+class _Statements(Transaction):
     """A transaction: statements with ``$1`` parameters, run one by one on a handle."""
 
     def __init__(self, handle: _Handle) -> None:
@@ -141,11 +146,13 @@ class _Statements:
         return await self._handle.run(job)
 
     async def fetch(self, statement: str, *params: object) -> Sequence[Row]:
-        def job(connection: sqlite3.Connection) -> list[Row]:
-            with contextlib.closing(_run(connection, statement, params)) as cursor:
-                return [dict(row) for row in cursor.fetchall()]
+        return await self._handle.run(lambda connection: _fetch(connection, statement, params))
 
-        return await self._handle.run(job)
+    async def fetch_each(self, *asked: tuple[str, *tuple[object, ...]]) -> tuple[Sequence[Row], ...]:
+        """One hop to the handle's thread for all of them."""
+        return await self._handle.run(
+            lambda connection: tuple(_fetch(connection, statement, params) for statement, *params in asked)
+        )
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

@@ -25,6 +25,10 @@ class Transaction(Protocol):
         """Run one statement; its rows, addressable by column name."""
         ...
 
+    async def fetch_each(self, *asked: tuple[str, *tuple[object, ...]]) -> tuple[Sequence[Row], ...]:
+        """The rows of several statements, each with its parameters; what no statement needs of another."""
+        return tuple([await self.fetch(statement, *params) for statement, *params in asked])
+
 
 class Store(Protocol):
     """A database. Methods raise ``StoreError`` when it fails, and work again once it does."""

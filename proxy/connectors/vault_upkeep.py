@@ -65,7 +65,9 @@ class UpkeepVault(AdminVault):
     def connections(self) -> tuple[Connection, ...]:
         """All connections, by service, oldest first; those of a copy as frozen."""
         by_service = self.snapshot.by_service
-        found = tuple(held.connection for service in sorted(by_service) for held in by_service[service])
+        found = tuple(
+            held.connection for service in sorted(by_service) for held in by_service[service].values()
+        )
         if not self.is_copy:
             return found
         return tuple(

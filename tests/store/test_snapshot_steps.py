@@ -25,7 +25,7 @@ def seen(vault: Vault) -> tuple[object, ...]:
         for place, found in of.credentials.items()
     }
     lists = {
-        service: [(one.connection, one.credential is None) for one in held]
+        service: [(one.connection, one.credential is None) for one in held.values()]
         for service, held in of.by_service.items()
         if held
     }

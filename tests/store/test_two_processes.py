@@ -77,7 +77,7 @@ def seen_by(vault: Vault) -> list[Any]:
         [
             (held.connection.name, held.connection.generation, held.connection.state, held.connection.is_default,
              held.tokens.access_token.reveal() if held.tokens else None)
-            for held in vault.snapshot.by_service.get("slack", ())
+            for held in vault.snapshot.by_service.get("slack", {}).values()
         ],
         sorted(vault.keys()),
         vault.snapshot.sequence,
@@ -141,7 +141,7 @@ async def test_two_processes_of_eight_tasks_each(place: VaultPlace) -> None:
 
 
 def _check_connections(vault: Vault, told: list[dict[str, Any]]) -> None:
-    held = {one.connection.name: one for one in vault.snapshot.by_service.get("slack", ())}
+    held = dict(vault.snapshot.by_service.get("slack", {}))
     assert sum(one.connection.is_default for one in held.values()) <= 1
     for name in NAMES:
         saves = [one for one in told if one["work"] == "save" and one["name"] == name]
