@@ -126,7 +126,7 @@ class NotPermitted(CallerError):
 
 
 class CredentialPath(CallerError):
-    """The path makes, changes or revokes credentials, or is a batch that cannot be checked: for no key."""
+    """The path makes, changes or revokes credentials, or takes requests that cannot be judged: for no key."""
 
 
 class UnknownService(CallerError):

@@ -78,6 +78,9 @@ def _check_paths(service: Service, fail: Fail) -> None:
             and base[:-1] not in host.prefixes
         ):
             fail(f"hosts[{at}].prefixes", f"base_path {base} lies under none of them")
+    for path in sorted(service.batch.paths) if service.batch is not None else ():
+        if not service.batch_paths.matches(path):
+            fail("batch.paths", f"{path.decode()} is under none of batch_paths")
     for path in sorted(service.credential_paths.exempt):
         if not any(
             re.fullmatch(_rough(text), path.decode(), re.ASCII | re.IGNORECASE)

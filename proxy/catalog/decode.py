@@ -9,6 +9,7 @@ from proxy.catalog import dialects
 from proxy.catalog.grants import Verified
 from proxy.catalog.model import (
     Auth,
+    Batch,
     Host,
     KeyPlace,
     Link,
@@ -34,6 +35,7 @@ URL = r"https?://[!-~]+"
 URL_WORDS = "an address that begins with https://"
 METHOD = r"[A-Z]+"
 SUFFIX = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+_MOST_PARTS = 1000  # what Google's client puts into a batch, and no service takes more
 PRESIGNED = rf"(?:\*\.)?{SUFFIX}"
 
 _SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
@@ -46,6 +48,7 @@ _PLACES: tuple[Literal["header", "query", "form", "soap", "part"], ...] = (
     "soap",
     "part",
 )
+_BATCHES: tuple[Literal["multipart", "json"], ...] = ("multipart", "json")
 _WHERE: tuple[Literal["header", "json"], ...] = ("header", "json")
 
 
@@ -74,6 +77,7 @@ def service(top: Table, type_id: str, source_file: str, *, user: bool, digest: s
         rules=tuple(_rule(table) for table in top.tables("rules")),
         credential_paths=_spellings(top, "credential_paths", "credential_exempt"),
         batch_paths=_spellings(top, "batch_paths"),
+        batch=_batch(top.table("batch")),
         method_override=top.texts("method_override", form=FIELD, what="a header field or parameter name"),
         header_underscores=top.flag("header_underscores"),
         auth=_auth(top.table("auth")) or Auth(),
@@ -97,8 +101,27 @@ def service(top: Table, type_id: str, source_file: str, *, user: bool, digest: s
 
 def _spellings(top: Table, key: str, exempt: str = "") -> SpellingSet:
     patterns = tuple(pattern.text for pattern in top.patterns(key))
-    literal = top.texts(exempt, form=r"/[!-)+-~]*", what="a whole path without '*'") if exempt else ()
-    return SpellingSet(patterns, frozenset(path.encode() for path in literal))
+    return SpellingSet(patterns, _whole_paths(top, exempt) if exempt else frozenset())
+
+
+def _whole_paths(table: Table, key: str) -> frozenset[bytes]:
+    literal = table.texts(key, form=r"/[!-)+-~]*", what="a whole path without '*'")
+    return frozenset(path.encode() for path in literal)
+
+
+def _batch(table: Table | None) -> Batch | None:
+    if table is None:
+        return None
+    batch = Batch(
+        form=table.choice("form", _BATCHES, "multipart"),
+        paths=_whole_paths(table, "paths"),
+        most=table.number("most", lowest=1, highest=_MOST_PARTS) or 1,
+    )
+    for key in ("form", "paths", "most"):
+        if not table.has(key):
+            table.fault(key, "is missing")
+    table.done()
+    return batch
 
 
 def _hosts(top: Table, params: dict[str, Param]) -> tuple[Host, ...]:

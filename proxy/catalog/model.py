@@ -166,6 +166,20 @@ class Presigned:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Where requests that hold further requests are taken, because all of these can be read and judged.
+
+    ``multipart``: HTTP requests in ``multipart/mixed`` (Google). ``json``: an object with an array
+    ``requests``, whose addresses are relative to what stands before the path's last segment (OData, Graph).
+    ``most``: requests in one. ``paths`` are whole ones: whatever else is under ``batch_paths`` stays closed.
+    """
+
+    form: Literal["multipart", "json"]
+    paths: frozenset[bytes]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReadOnlyEntry:
     """One reviewed entry of the ``read-only`` preset, with the page that says it does not write.
 
@@ -207,6 +221,7 @@ class Service:
     rules: tuple[Rule, ...] = ()
     credential_paths: SpellingSet = NO_PATHS
     batch_paths: SpellingSet = NO_PATHS
+    batch: Batch | None = None
     method_override: tuple[str, ...] = ()
     header_underscores: bool = False
     auth: Auth = Auth()

@@ -10,8 +10,7 @@ from proxy.errors import RequestError, UpstreamUnreachable
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
-from proxy.forwarding.links.members import Members
-from proxy.forwarding.links.rewriting import Links
+from proxy.forwarding.links.rewriting import Changes, Links
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.refusal import MOST_S, Rule, is_readable, judge
 from proxy.forwarding.relay import Relay
@@ -222,7 +221,7 @@ class Exchange:
             self._timeline.echoes += scrubber.found
         self._finish()
 
-    def relay_at_once(self, answer: AnswerHead, token: bytes = b"", members: Members | None = None) -> bool:
+    def relay_at_once(self, answer: AnswerHead, token: bytes = b"", members: Changes | None = None) -> bool:
         """Write the whole answer to the caller, if all of it has arrived; as :meth:`relay`, without waiting.
 
         Returns False when there is more to come, or trailers to pass on: nothing was done then.

@@ -89,7 +89,7 @@ def find_key(
     found: list[bytes] = []
     value = head.values.get(b"authorization")
     if value:
-        found.append(_from_authorization(value))
+        found.append(from_authorization(value))
     for name in _GENERAL_HEADERS:
         if name in head.values:
             found.extend(v for low, _, v in head.fields if low == name and v)
@@ -129,7 +129,7 @@ def _from_headers(head: Head, names: tuple[bytes, ...]) -> list[bytes]:
     return found
 
 
-def _from_authorization(value: bytes) -> bytes:
+def from_authorization(value: bytes) -> bytes:
     """The credential of an Authorization value: bare, after a known scheme, or one half of Basic's."""
     scheme, space, rest = value.partition(b" ")
     if not space:

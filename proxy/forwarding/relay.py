@@ -6,7 +6,7 @@ from proxy.errors import RequestError
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import trailer_lines
 from proxy.forwarding.headers import Field
-from proxy.forwarding.links.members import Members
+from proxy.forwarding.links.rewriting import Changes
 from proxy.forwarding.scrub import Scrubber
 
 LAST_CHUNK = b"0\r\n"
@@ -32,7 +32,7 @@ class Relay:
         chunked: bool,
         trailers: frozenset[bytes],
         scrubber: Scrubber | None = None,
-        members: Members | None = None,
+        members: Changes | None = None,
     ) -> None:
         self._caller = caller
         self._chunked = chunked

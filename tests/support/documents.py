@@ -63,7 +63,7 @@ made from [`config/recipes`](../config/recipes) and the service files.
   (`connector-proxy-ca.pem` below). Node takes it from `NODE_EXTRA_CA_CERTS`; most of Python's clients from `SSL_CERT_FILE` or
   `REQUESTS_CA_BUNDLE`, which *replace* the system's roots, and httplib2 from `HTTPLIB2_CA_CERTS`.
 - Other clients that speak HTTP need the same two things: the address in front, and the key in place of a token.
-- What answers lead to (links, uploads, batches): [Limits](../README.md#limits).
+- What answers lead to (links, uploads) and what batches may hold: [links.md](links.md), [Limits](../README.md#limits).
 """
 _FENCES = {"python": "python", "node": "js", "curl": "sh"}
 

@@ -9,8 +9,8 @@ from proxy.connectors.model import Credential
 from proxy.connectors.module import Obtain
 from proxy.errors import NotPermitted, RequestError
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.form import hold
 from proxy.forwarding.gate import Head
+from proxy.forwarding.held import hold
 from proxy.forwarding.keys import Grant
 from proxy.forwarding.permits import graphql, marked
 from proxy.forwarding.permits.preset import Call

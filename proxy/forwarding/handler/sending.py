@@ -15,6 +15,7 @@ from proxy.forwarding.handler.admission import Admitted, Terms
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities, bare
 from proxy.forwarding.links.rewriting import AddressMaps, Links
+from proxy.forwarding.nested.answers import answers_of
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
@@ -103,7 +104,7 @@ class Sending:
                 injection, outgoing = self.outgoing(again, caller.repeat)
                 answer = await exchange.send_again(injection.origin, outgoing)
         links = None
-        if answer.addressed or looks_into(injection, admitted.route.path):
+        if answer.addressed or admitted.batch or looks_into(injection, admitted.route.path):
             links = self._links(admitted, injection, caller)
         await exchange.relay(answer, injection.token, links)
 
@@ -112,7 +113,7 @@ class Sending:
         last = repeat.sent
         if isinstance(last, Sent) and last.admitted is admitted:
             return last.injection, last.outgoing
-        head, route, _, presented, credential, body, _ = admitted
+        head, route, _, presented, credential, body, *_ = admitted
         if credential is None:
             injection = bare(route)
             return injection, request_head(head, route, injection, presented)
@@ -144,7 +145,7 @@ class Sending:
 
     def _links(self, admitted: Admitted, injection: Injection, caller: CallerConnection) -> Links:
         """What becomes of the addresses in the answer."""
-        head, route, grant, _, credential, _, _ = admitted
+        head, route, grant, _, credential, *_ = admitted
         public, service = self._options.public_url, route.service
         base = public
         if not public and head.host:
@@ -167,5 +168,8 @@ class Sending:
             now=self._wall(),
             minting=lambda now: self._capabilities.minting(service, grant.record, now),
         )
-        names = injection.links.at(route.path) if injection.links is not None else None
-        return Links(addresses, str(injection.origin).encode(), names)
+        declared, here = injection.links, str(injection.origin).encode()
+        if admitted.batch:
+            names = None if declared is None else declared.in_batch(route.path)
+            return Links(addresses, here, names, answers_of(here, addresses))
+        return Links(addresses, here, None if declared is None else declared.at(route.path))

@@ -13,11 +13,19 @@ class Declared:
 
     everywhere: bool
     _by_path: Memo[Names | None]
+    _in_batches: Memo[Names | None]
 
     def at(self, path: bytes) -> Names | None:
         """The names that count in answers to an upstream path; None: such answers are not looked into."""
         return self._by_path[b"/" if self.everywhere else path]
 
+    def in_batch(self, path: bytes) -> Names | None:
+        """As :meth:`at`, for a path whose JSON answers hold further answers with their header fields."""
+        return self._in_batches[b"/" if self.everywhere else path]
+
+
+# Fields of an answer inside an answer, as members of an object.
+_FIELDS = ("Location", "location", "Content-Location", "content-location")
 
 _DECLARED: dict[str, tuple[Service, Declared | None]] = {}
 
@@ -36,17 +44,21 @@ def _made(service: Service) -> Declared | None:
         return None
     sets: dict[tuple[str, ...], Names] = {}
 
-    def decide(path: bytes) -> Names | None:
-        names = tuple(
+    def decide(path: bytes, more: tuple[str, ...] = ()) -> Names | None:
+        names = more + tuple(
             name
             for link in links
             if not link.paths or any(pattern.matches(path) for pattern in link.paths)
             for name in link.names
         )
-        if not names:
+        if names == more:
             return None
         if names not in sets:
             sets[names] = Names(names)
         return sets[names]
 
-    return Declared(not any(link.paths for link in links), Memo(decide, longest=256, most=512))
+    return Declared(
+        not any(link.paths for link in links),
+        Memo(decide, longest=256, most=512),
+        Memo(lambda path: decide(path, _FIELDS), longest=256),
+    )

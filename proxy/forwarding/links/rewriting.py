@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.catalog.model import Service
 from proxy.forwarding.framing import AnswerHead, BodyKind
@@ -15,19 +16,30 @@ _MAPS_KEPT = 64  # each remembers addresses, and callers choose how many ways th
 _MAP_LIVES_S = 3600.0
 
 
+class Changes(Protocol):
+    """What a body goes through, piece by piece."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """What can be passed on now."""
+
+    def flush(self) -> bytes:
+        """The rest, at the end of the body."""
+
+
 @dataclass(frozen=True, slots=True)
 class Links:
     """How the answer to one request is changed.
 
-    ``here``: the origin that was asked. ``names``: of the members whose values are mapped; None: the body
-    passes as it is.
+    ``here``: the origin that was asked. ``names``: of the members whose values are mapped; None: JSON passes
+    as it is. ``parts``: what bodies of a Content-Type that holds further answers go through.
     """
 
     addresses: AddressMap
     here: bytes
     names: Names | None
+    parts: Callable[[bytes], Changes | None] | None = None
 
-    def applied(self, answer: AnswerHead, content_type: bytes) -> tuple[AnswerHead, Members | None]:
+    def applied(self, answer: AnswerHead, content_type: bytes) -> tuple[AnswerHead, Changes | None]:
         """The head for the caller, and what the body goes through.
 
         Whether the body changes is only known at its end, so the head of every answer whose body might is
@@ -36,19 +48,26 @@ class Links:
         """
         if answer.addressed:
             answer = answer._replace(lines=mapped_lines(answer.lines, self.addresses, self.here))
-        if self.names is None or not _may_change(answer, content_type):
+        changes = self._changes(answer, content_type)
+        if changes is None:
             return answer, None
         lines, trailers = of_other_bytes(answer.lines), answer.trailers - DIGESTS
         if answer.body == "none":
             return answer._replace(lines=lines, trailers=trailers, length=None), None
         body: BodyKind = "chunked" if answer.body == "chunked" else "eof"
         changed = answer._replace(lines=lines, trailers=trailers, length=None, body=body)
-        return changed, Members(self.names, self.addresses)
+        return changed, changes
+
+    def _changes(self, answer: AnswerHead, content_type: bytes) -> Changes | None:
+        if answer.coded or answer.status == _PARTIAL:
+            return None
+        found = None if self.parts is None else self.parts(content_type)
+        if found is None and self.names is not None and _is_json(answer, content_type):
+            return Members(self.names, self.addresses)
+        return found
 
 
-def _may_change(answer: AnswerHead, content_type: bytes) -> bool:
-    if answer.coded or answer.status == _PARTIAL:
-        return False
+def _is_json(answer: AnswerHead, content_type: bytes) -> bool:
     if answer.status == _NOT_MODIFIED:
         return True  # the answer that it speaks of was JSON, as far as anybody can tell
     media_type = content_type.partition(b";")[0].strip().lower()

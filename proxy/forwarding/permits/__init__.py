@@ -5,7 +5,12 @@
 """
 
 from proxy.forwarding.permits.grammar import Permit, parse_permit, with_words
-from proxy.forwarding.permits.overrides import OVERRIDE_HEADERS, OVERRIDE_PARAMETERS, effective_method
+from proxy.forwarding.permits.overrides import (
+    OVERRIDE_HEADERS,
+    OVERRIDE_PARAMETERS,
+    effective_method,
+    hides_method,
+)
 from proxy.forwarding.permits.verdicts import Decider, check, check_with_any, compile_permits
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "check_with_any",
     "compile_permits",
     "effective_method",
+    "hides_method",
     "parse_permit",
     "with_words",
 ]

@@ -54,6 +54,11 @@ def effective_method(head: Head, query: bytes | None, service: Service) -> str:
     return chosen
 
 
+def hides_method(head: Head, query: bytes | None) -> bool:
+    """True when anything of the request might be taken for another method, declared or not."""
+    return bool(_overriding_headers(head) or (query and _overriding_parameters(query)))
+
+
 def _declared_overrides(service: Service) -> frozenset[bytes]:
     """The places in which the service looks, and no look-alikes: what it overlooks stays a POST.
 

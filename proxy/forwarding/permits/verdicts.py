@@ -138,7 +138,9 @@ def _why_closed(service: Service, path: bytes) -> str:
     if service.credential_paths.matches(path):
         return "this path makes, changes or revokes credentials: it is closed to every key"
     if service.batch_paths.matches(path):
-        return "batch requests are closed: send their parts one by one"
+        return (
+            "this path takes requests inside of a request that are not judged one by one: send each by itself"
+        )
     return ""
 
 
