@@ -439,7 +439,7 @@ def test_parts_of_json_batches_are_judged_too() -> None:
 def test_read_only_keys_batch_what_is_reviewed() -> None:
     """The read-only preset is asked for each part, with the batch's own query, which counts for each (R85)."""
     write = b"POST /calendar/v3/calendars/primary/events HTTP/1.1\n\n{}"
-    assert google(GET, permits=["read-only+googlecalendar"])
+    assert google(GET, permits=["googlecalendar:read-only"])
     with pytest.raises(NotPermitted, match="part 2 of the batch: the key is read-only"):
-        google(GET, write, permits=["read-only+googlecalendar"])
-    assert b"POST /calendar/v3" in google(GET, write, permits=["observe+read-only+googlecalendar"])
+        google(GET, write, permits=["googlecalendar:read-only"])
+    assert b"POST /calendar/v3" in google(GET, write, permits=["googlecalendar:observe,read-only"])
