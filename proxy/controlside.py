@@ -1,13 +1,16 @@
 """The side of a server that runs once, however many processes forward: control plane and scheduled work."""
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from aiohttp import web
 from yarl import URL
 
-from proxy import log
+from proxy import assembly, log
 from proxy.connecting import connecting_of
+from proxy.control.api.door import Door
+from proxy.control.api.routes import AdminApi
 from proxy.control.browsers import Cookies
 from proxy.control.connect import ConnectPages
 from proxy.control.dashboard import TEMPLATE_VALUES, Ground, add_dashboard
@@ -18,6 +21,8 @@ from proxy.control.listener import ControlRunner
 from proxy.control.signin import SignIn
 from proxy.core import Core
 from proxy.listeners import Sockets, texts
+from proxy.operations import operation
+from proxy.operations.operation import Parts
 from proxy.operations.places import places_of
 from proxy.settings import Settings
 from proxy.watchkeeping import Watchkeeper
@@ -36,6 +41,7 @@ class ControlSide:
         self._core = core
         self._watch = None if core.vault is None else Watchkeeper(core, core.vault)
         self._sockets = sockets
+        self._ready = ready
         self._runner = ControlRunner(
             make_control_app(
                 ready=ready,
@@ -50,7 +56,7 @@ class ControlSide:
 
     def _pages(self, core: Core) -> Iterable[Callable[[web.Application], None]]:
         """The pages for people; none where there is no vault to connect an account in."""
-        if core.vault is None or core.registrations is None:
+        if core.vault is None or core.registrations is None or core.follower is None:
             return ()
         settings, public_url = core.settings, core.settings.control.origin(texts(self._sockets.control))
         if public_url.startswith("http:") and URL(public_url).host not in LOOPBACK_HOSTS:
@@ -86,7 +92,13 @@ class ControlSide:
             keys=lambda: core.keys,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
-        return (pages.add, sign_in.add, connect.add, partial(add_dashboard, ground=ground))
+        parts = Parts(core.registrations, connecting, assembly.token_endpoint(core.dialer))
+        api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look)
+        return (pages.add, sign_in.add, connect.add, partial(add_dashboard, ground=ground), api.add)
+
+    def _ground(self, parts: Parts) -> operation.Ground:
+        core, checks = self._core, self._ready().checks
+        return operation.Ground(core.settings, core.catalog, core.vault, lambda _: parts, time.time(), checks)
 
     async def start(self) -> None:
         """Answer on the control plane from now on, and begin the scheduled work."""

@@ -4,7 +4,10 @@
 
     ConnectorProxyError
     ├── SetupError                     the operator's: told at start or by a command, never over HTTP
-    │   ├── ConfigurationError         one or more faults in settings, catalog or environment
+    │   ├── ConfigurationError         one or more faults in settings, catalog, environment or what was asked
+    │   │   ├── MissingError           what it names is not there
+    │   │   ├── ForbiddenError         whoever asks may not have that
+    │   │   └── ConflictError          what is there does not allow it: a name is taken, a state is another
     │   ├── StateError                 data folder, lock, master key, schema
     │   └── StoreError                 the database failed: full, broken, busy, conflict; the process lives on
     └── RequestError                   has an answer in problems.PROBLEMS
@@ -52,6 +55,18 @@ class ConfigurationError(SetupError):
     def __init__(self, *faults: Fault) -> None:
         self.faults = faults
         super().__init__("\n".join(str(fault) for fault in faults))
+
+
+class MissingError(ConfigurationError):
+    """What was asked about is not there."""
+
+
+class ForbiddenError(ConfigurationError):
+    """Whoever asks may ask for other things, not for this."""
+
+
+class ConflictError(ConfigurationError):
+    """What is there does not allow what was asked: a name is taken, a state is another one."""
 
 
 class StateError(SetupError):

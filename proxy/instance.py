@@ -3,6 +3,7 @@
 The kernel drops the lock when the process ends, however it ends, so no stale one is ever left.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -18,6 +19,8 @@ from proxy.errors import StateError
 LOCK_NAME = "serve.lock"
 READY_NAME = "server.json"
 FIRST_RUN_NAME = "first-run"
+TAKEN_S = 1.0  # a change counts within this time (R89)
+_TAKEN_POLL_S = 0.01
 _MARK_BYTES = 64
 
 
@@ -92,6 +95,21 @@ def taken(folder: Path) -> int | None:
     except OSError:
         return None
     return sequence if pid == told["pid"] else None
+
+
+async def until_taken(folder: Path, sequence: int, *, patience_s: float = TAKEN_S) -> bool:
+    """Wait for the server of this data folder, if one runs, to take in a change of its vault.
+
+    Returns:
+        False when it has not within ``patience_s`` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    while (found := await asyncio.to_thread(taken, folder)) is not None and found < sequence:
+        if loop.time() > deadline:
+            return False
+        await asyncio.sleep(_TAKEN_POLL_S)
+    return True
 
 
 def write_private(path: Path, text: str) -> None:

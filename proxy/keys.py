@@ -38,10 +38,10 @@ def _checksum(body: str) -> str:
     return _base62(zlib.crc32(body.encode()), _CHECK_LENGTH)
 
 
-def generate() -> tuple[str, Secret]:
-    """A new key: its public id and the whole key, to be shown once."""
+def generate(prefix: str = PREFIX) -> tuple[str, Secret]:
+    """A new key: its public id and the whole key, to be shown once. ``prefix``: tells kinds of it apart."""
     key_id = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
-    body = f"{PREFIX}{key_id}_{''.join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))}"
+    body = f"{prefix}{key_id}_{''.join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))}"
     return key_id, Secret(body + _checksum(body))
 
 
@@ -49,7 +49,11 @@ def is_well_formed(presented: bytes) -> bool:
     """True when the bytes have a key's form and checksum (says nothing about being valid)."""
     if len(presented) != KEY_LENGTH or KEY_PATTERN.fullmatch(presented) is None:
         return False
-    text = presented.decode("ascii")
+    return has_checksum(presented.decode("ascii"))
+
+
+def has_checksum(text: str) -> bool:
+    """True when the last letters of an ASCII text are the checksum of those before."""
     return _checksum(text[:-_CHECK_LENGTH]) == text[-_CHECK_LENGTH:]
 
 

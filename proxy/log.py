@@ -20,14 +20,17 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from proxy.keys import PREFIX
+from proxy import admintokens, keys
 
 Format = Literal["auto", "console", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _KEY = re.compile(
     "(?i)"
-    + "".join(f"(?:{char}|%(?:25)*{ord(char.upper()):x}|%(?:25)*{ord(char.lower()):x})" for char in PREFIX)
+    + "".join(
+        "(" + "|".join(f"{one}|%(?:25)*{ord(one.upper()):x}|%(?:25)*{ord(one):x}" for one in letters) + ")"
+        for letters in map(dict.fromkeys, zip(keys.PREFIX, admintokens.PREFIX, strict=True))
+    )
     + "([0-9a-z]{0,8})[0-9a-z_%]*"
 )  # each character of the prefix plain, percent-encoded, or encoded over again
 _LOGGER_NAME = "connector_proxy"
@@ -42,8 +45,14 @@ def escape(text: str) -> str:
 
 
 def mask_keys(text: str) -> str:
-    """Proxy keys cut down to their public id, also when percent-encoded or incomplete."""
-    return _KEY.sub(r"cpk_\1_[secret]", text) if "%" in text or "cpk" in text.lower() else text
+    """Proxy keys and admin tokens cut to their public id, also when percent-encoded or incomplete."""
+    lowered = text.lower()
+    return _KEY.sub(_masked, text) if "%" in text or "cpk" in lowered or "cpa" in lowered else text
+
+
+def _masked(found: re.Match[str]) -> str:
+    prefix = keys.PREFIX if found.group(3).lower().endswith(("k", "b")) else admintokens.PREFIX  # %6b, %4b
+    return f"{prefix}{found.group(5)}_[secret]"
 
 
 @lru_cache(maxsize=8)

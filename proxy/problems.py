@@ -8,7 +8,7 @@ the two places where most of them look for a text: ``message`` and ``error.messa
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from xml.sax.saxutils import escape as escape_xml
@@ -118,7 +118,23 @@ INTERNAL = Problem(500, "internal_error", "Internal error", "proxy_internal_erro
 
 NOT_FOUND = Problem(404, "not_found", "Not found", "http_request_error")
 MISDIRECTED = Problem(421, "misdirected_request", "Misdirected request", "http_request_denied")
-"""Of the control plane: no such page; a ``Host`` that is not ours (RFC 9110 §15.5.20)."""
+"""Of the control plane: no such page or thing; a ``Host`` that is not ours (RFC 9110 §15.5.20)."""
+
+INVALID_REQUEST = Problem(400, "invalid_request", "Invalid request", "http_request_error")
+INVALID_TOKEN = Problem(401, "invalid_token", "Admin token needed", "http_request_denied", _CHALLENGE)
+INSUFFICIENT_SCOPE = Problem(403, "insufficient_scope", "Not allowed", "http_request_denied")
+CONFLICT = Problem(409, "conflict", "Conflict", "http_request_error")
+IDEMPOTENCY_IN_PROGRESS = Problem(409, "idempotency_in_progress", "Not answered yet", "http_request_error")
+UNSUPPORTED_MEDIA_TYPE = Problem(
+    415, "unsupported_media_type", "Unsupported media type", "http_request_error"
+)
+NOT_ACCEPTED = Problem(422, "not_accepted", "Not accepted", "http_request_error")
+IDEMPOTENCY_KEY_REUSED = Problem(
+    422, "idempotency_key_reused", "Idempotency key used before", "http_request_error"
+)
+VAULT_UNAVAILABLE = Problem(503, "vault_unavailable", "Vault not available", "proxy_internal_error")
+TOO_LARGE = PROBLEMS[errors.BodyTooLarge]
+"""Of the admin API. 400: not of the form that its document says; 422: of that form, yet not to be done."""
 
 CODES: tuple[str, ...] = (*(row.code for row in PROBLEMS.values()), INTERNAL.code)
 """All codes: the bounded set that logs and metrics may carry."""
@@ -150,7 +166,7 @@ def problem(
     extra = entry.headers
     if error.retry_after is not None:
         extra = (*extra, (b"Retry-After", str(max(1, math.ceil(error.retry_after))).encode()))
-    detail = error.detail if entry is not INTERNAL else _INTERNAL_DETAIL
+    detail = error.detail if entry is not INTERNAL else INTERNAL_DETAIL
     if shape is not None and shape.template and plane == "data":
         message = f"{detail} Connect it here: {connect_url}" if connect_url else detail
         body = _shaped(shape, entry, message=message, request_id=request_id)
@@ -161,17 +177,19 @@ def problem(
     return _answer(entry, body, status=entry.status, content_type=content_type, plane=plane, extra=extra)
 
 
-_INTERNAL_DETAIL = "the proxy failed; the request id finds the event in its log"
+INTERNAL_DETAIL = "the proxy failed; the request id finds the event in its log"
 
 
 def internal(*, request_id: str, plane: Plane) -> Answer:
     """The answer to an exception that is no :class:`RequestError`."""
-    return plain(INTERNAL, _INTERNAL_DETAIL, request_id=request_id, plane=plane)
+    return plain(INTERNAL, INTERNAL_DETAIL, request_id=request_id, plane=plane)
 
 
-def plain(entry: Problem, detail: str, *, request_id: str, plane: Plane) -> Answer:
-    """The answer of a row that no error stands for."""
-    body = _body(entry, detail=detail, request_id=request_id, plane=plane, connect_url=None)
+def plain(
+    entry: Problem, detail: str, *, request_id: str, plane: Plane, faults: Sequence[errors.Fault] = ()
+) -> Answer:
+    """The answer of a row that no error stands for. ``faults`` become ``errors``, by field."""
+    body = _body(entry, detail=detail, request_id=request_id, plane=plane, connect_url=None, faults=faults)
     content_type = _CONTENT_TYPES[plane]
     return _answer(
         entry, body, status=entry.status, content_type=content_type, plane=plane, extra=entry.headers
@@ -182,7 +200,15 @@ _TAG: Mapping[int, Mapping[str, str]] = {401: {".tag": "other"}}
 """Dropbox's SDK dies on a 401 without it, and a bad key gets no service's own shape."""
 
 
-def _body(entry: Problem, *, detail: str, request_id: str, plane: Plane, connect_url: str | None) -> bytes:
+def _body(
+    entry: Problem,
+    *,
+    detail: str,
+    request_id: str,
+    plane: Plane,
+    connect_url: str | None,
+    faults: Sequence[errors.Fault] = (),
+) -> bytes:
     members: dict[str, object] = {
         "type": TYPE_PREFIX + entry.code,
         "title": entry.title,
@@ -193,6 +219,8 @@ def _body(entry: Problem, *, detail: str, request_id: str, plane: Plane, connect
     }
     if connect_url:
         members["connect_url"] = connect_url
+    if faults:
+        members["errors"] = [{"field": fault.place, "message": fault.message} for fault in faults]
     if plane == "data":
         members["message"] = detail
         members["error"] = {"code": entry.code, "message": detail, **_TAG.get(entry.status, {})}

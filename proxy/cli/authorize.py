@@ -14,6 +14,7 @@ from yarl import URL
 from proxy import assembly, instance, listeners, log
 from proxy.catalog.model import Catalog, Service
 from proxy.cli import output
+from proxy.cli.ground import public_url_of
 from proxy.cli.session import ACTOR, with_vault
 from proxy.connecting import Connecting, connecting_of
 from proxy.connectors.flow import Begun, Wish, oauth_of
@@ -33,7 +34,7 @@ from proxy.operations.services import find_service
 from proxy.secret import Secret
 from proxy.settings import Settings, environment
 
-_POLL_S = 0.2
+POLL_S = 0.2
 _SHOWN_S = 5.0
 _TRIES = 3
 _STAGES: Mapping[Stage, str] = {
@@ -81,10 +82,9 @@ async def opened_connecting(
         await dialer.aclose()
 
 
-def public_url_of(settings: Settings) -> str:
-    """Where browsers reach the control plane: as the running server says, else as the settings do."""
-    told = instance.running(settings.storage.data_dir) or {}
-    return str(told.get("public_url") or settings.control.origin())
+def titled(settings: Settings, type_id: str) -> str:
+    """A service's title."""
+    return find_service(assembly.catalog_of(settings), type_id).title
 
 
 async def _mint(settings: Settings, vault: Vault, catalog: Catalog, wish: Wish) -> Outcome:
@@ -158,9 +158,8 @@ async def _follow(connecting: Connecting, catalog: Catalog, wish: Wish, way: Way
     begun = await connecting.flows.begin(wish, actor=ACTOR)
     given_up = Outcome(wish.service, wish.name, "given_up")
     try:
-        _show_link(connecting, service, begun)
-        if way.browser and _has_display():
-            await asyncio.to_thread(webbrowser.open, _link(connecting, service, begun))
+        link = _link(connecting, service, begun)
+        await asyncio.to_thread(show_link, link, begun.code, begun.expires_at, way)
         return await _outcome(connecting, service, begun)
     except asyncio.CancelledError:
         await connecting.flows.settle(begun.flow_id, given_up)
@@ -171,11 +170,14 @@ def _link(connecting: Connecting, service: Service, begun: Begun) -> str:
     return f"{connecting.flows.public_url}/connect/{service.type_id}?link={begun.link.reveal()}"
 
 
-def _show_link(connecting: Connecting, service: Service, begun: Begun) -> None:
-    minutes = max(1, round((begun.expires_at - time.time()) / 60))
+def show_link(link: str, code: str, expires_at: float, way: Way) -> None:
+    """Tell a person where to go on, and open a browser there if it would be seen."""
+    minutes = max(1, round((expires_at - time.time()) / 60))
     output.note(f"Open this address in your browser (it works once, for {minutes} minutes):\n")
-    output.note(f"    {_link(connecting, service, begun)}\n")
-    output.note(f"The page shows this code: {begun.code}\n")
+    output.note(f"    {link}\n")
+    output.note(f"The page shows this code: {code}\n")
+    if way.browser and _has_display():
+        webbrowser.open(link)
 
 
 async def _outcome(connecting: Connecting, service: Service, begun: Begun) -> Outcome:
@@ -184,10 +186,16 @@ async def _outcome(connecting: Connecting, service: Service, begun: Begun) -> Ou
         stage, outcome = await connecting.flows.progress(begun.flow_id)
         if outcome is not None:
             return outcome
-        if stage != said and stage in _STAGES:
-            output.note(_STAGES[stage].format(title=service.title))
-            said = stage
-        await asyncio.sleep(_POLL_S)
+        said = note_stage(stage, said, service.title)
+        await asyncio.sleep(POLL_S)
+
+
+def note_stage(stage: Stage, said: Stage | None, title: str) -> Stage | None:
+    """Tell a person of a stage that is new; the one that was told last."""
+    if stage == said or stage not in _STAGES:
+        return said
+    output.note(_STAGES[stage].format(title=title))
+    return stage
 
 
 def _has_display() -> bool:

@@ -7,27 +7,30 @@ from typing import Annotated
 import typer
 
 from proxy import assembly
-from proxy.catalog.model import Catalog, Scheme, Service
+from proxy.catalog.model import Scheme
 from proxy.catalog.params import check_config
 from proxy.cli import output
-from proxy.cli.authorize import Way, authorize, tell
-from proxy.cli.connections import found
-from proxy.cli.session import ACTOR, FAILED, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
+from proxy.cli.authorize import Way, authorize, tell, titled
+from proxy.cli.authorize_there import authorize_there
+from proxy.cli.session import FAILED, JsonOption
+from proxy.cli.target import Operator, Target, anywhere
 from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.flow import Wish
-from proxy.connectors.model import Connection, Tokens
+from proxy.connectors.model import Tokens
 from proxy.connectors.sources import SOLE_CONNECTION
-from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
-from proxy.operations.connections import SCHEMES, Granted, connection_document, parse_params, read_tokens
+from proxy.operations.accounts import LISTED, tokens_body
+from proxy.operations.connections import SCHEMES, Granted, parse_params, read_tokens
+from proxy.operations.operation import Document
 from proxy.operations.services import find_service
 from proxy.secret import Secret
-from proxy.settings import Settings
 
 _MAX_INPUT = 4 * MAX_TOKEN
 
 
+@anywhere
 def connect(
+    target: Target,
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="A service's id: see 'services'.")],
     *,
     access_token_stdin: Annotated[
@@ -65,69 +68,73 @@ def connect(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Show the address only, open no browser.")
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Connect an account: in a browser, at its provider. Or store a token of it, from standard input."""
     if access_token_stdin and tokens_stdin:
         raise typer.BadParameter("say one of --access-token-stdin and --tokens-stdin", param_hint="connect")
-    settings = settings_of(config, data_dir)
-    catalog = assembly.catalog_of(settings)
-    known = find_service(catalog, service)
     params = parse_params(param or ())
+    if target.remote is None:
+        find_service(assembly.catalog_of(target.settings()), service)
     if not access_token_stdin and not tokens_stdin:
         if scheme is not None:
             raise typer.BadParameter("is for tokens that are handed in", param_hint="--scheme")
         wish = Wish(service, connection, params, tuple(scope) if scope else None, registration)
-        _authorize(settings, wish, Way(paste=paste, browser=not no_browser), known, as_json=as_json)
+        _authorize(target, wish, Way(paste=paste, browser=not no_browser), as_json=as_json)
         return
     if scope or registration or paste:
         raise typer.BadParameter("goes with consent at the provider, not with a token", param_hint="connect")
-    check_config(known, params)  # before a token is asked for
-    chosen = _scheme(scheme)
-    granted = _read(service, whole=tokens_stdin)
+    if target.remote is None:  # before a token is asked for
+        check_config(find_service(assembly.catalog_of(target.settings()), service), params)
+    body: dict[str, object] = {"service": service, "name": connection, "config": params}
+    if scheme is not None:
+        body["scheme"] = _scheme(scheme)
+    body |= _read(service, whole=tokens_stdin)
 
-    async def work(vault: Vault, _: Catalog) -> Connection:
-        return await vault.save_connection(
-            service,
-            connection,
-            granted.tokens,
-            config=params,
-            scheme=chosen,
-            scopes=granted.scopes,
-            actor=ACTOR,
-        )
+    async def work(operator: Operator) -> tuple[Document, Document]:
+        saved = await operator.do("connections.import", body=body)
+        return saved, await operator.do("services.show", path={"service": service})
 
-    saved = with_vault(settings, work)
+    saved, known = target.run(work)
     if as_json:
-        output.document(connection_document(saved))
+        output.document(saved)
     else:
-        default = ", the default one" if saved.is_default else ""
-        output.line(f"{known.title}: account {saved.name!r} is connected{default}.")
-        if known.verify is not None:
-            output.note(f"Try it: connector-proxy connections verify {saved.service}@{saved.name}")
-    _tell_unused(settings, service)
-    output.changed(settings.storage.data_dir)
+        default = ", the default one" if saved["default"] else ""
+        output.line(f"{known['title']}: account {saved['name']!r} is connected{default}.")
+        if known["can_verify"]:
+            output.note(f"Try it: connector-proxy connections verify {saved['service']}@{saved['name']}")
+    _tell_unused(target, service)
+    target.changed()
 
 
-def _authorize(settings: Settings, wish: Wish, way: Way, service: Service, *, as_json: bool) -> None:
-    outcome = authorize(settings, wish, way)
+def _authorize(target: Target, wish: Wish, way: Way, *, as_json: bool) -> None:
+    if target.remote is not None and way.paste:
+        raise typer.BadParameter("is for a vault on this machine", param_hint="--paste")
+    if target.remote is None:
+        settings = target.settings()
+        outcome, title = authorize(settings, wish, way), titled(settings, wish.service)
+    else:
+        outcome, title = target.run(lambda operator: authorize_there(operator, wish, way))
     if not outcome.ok:
         if as_json:
             output.document(outcome.as_json())
-        tell(outcome, service.title)
+        tell(outcome, title)
         raise typer.Exit(FAILED)
     if as_json:
-        connection = with_vault(settings, lambda vault, _: found(vault, f"{wish.service}@{wish.name}"))
-        output.document({**connection_document(connection), "missing_scopes": list(outcome.missing)})
+        asked = {"connection": f"{wish.service}@{wish.name}"}
+        whole = target.do("connections.show", path=asked)
+        listed = {name: whole[name] for name in LISTED}
+        output.document({**listed, "missing_scopes": list(outcome.missing)})
     else:
-        tell(outcome, service.title)
-    _tell_unused(settings, wish.service)
-    output.changed(settings.storage.data_dir)
+        tell(outcome, title)
+    _tell_unused(target, wish.service)
+    target.changed()
 
 
-def _tell_unused(settings: Settings, service: str) -> None:
+def _tell_unused(target: Target, service: str) -> None:
+    if target.remote is not None:
+        return
+    settings = target.settings()
     if service in settings.sources and settings.sources[service].kind != "vault":
         output.note(
             f"Note: the settings take {service}'s tokens from a source of kind "
@@ -142,8 +149,8 @@ def _scheme(text: str | None) -> Scheme | None:
     return found
 
 
-def _read(service: str, *, whole: bool) -> Granted:
-    """What standard input holds; never a prompt, so that no token is echoed or kept by a terminal."""
+def _read(service: str, *, whole: bool) -> dict[str, object]:
+    """What standard input holds, for the operation; no prompt, so no terminal echoes or keeps a token."""
     option = "--tokens-stdin" if whole else "--access-token-stdin"
     if sys.stdin.isatty():
         raise typer.BadParameter(
@@ -155,11 +162,11 @@ def _read(service: str, *, whole: bool) -> Granted:
     if len(body) > _MAX_INPUT:
         raise ConfigurationError(Fault("standard input", f"holds more than {_MAX_INPUT} bytes"))
     if whole:
-        return read_tokens(body, now=time.time())
+        return tokens_body(read_tokens(body, now=time.time()))
     try:
         text = body.decode().strip("\r\n")
     except UnicodeDecodeError:
         raise ConfigurationError(Fault("standard input", "is not text in UTF-8")) from None
     if not text:
         raise ConfigurationError(Fault("standard input", "is empty: pipe the access token in"))
-    return Granted(Tokens(Secret(text)))
+    return tokens_body(Granted(Tokens(Secret(text))))

@@ -1,30 +1,15 @@
 """``keys``: make, list and revoke proxy keys."""
 
 import hashlib
-import time
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from proxy import assembly, keys
-from proxy.catalog.model import Catalog
+from proxy import keys
 from proxy.cli import output
-from proxy.cli.session import (
-    ACTOR,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    settings_of,
-    vault_if_any,
-    with_vault,
-)
-from proxy.connectors.vault import Vault
+from proxy.cli.session import JsonOption
+from proxy.cli.target import Target, anywhere
 from proxy.errors import ConfigurationError, Fault
-from proxy.keys import KeyRecord, Kind
-from proxy.operations.keys import KeyRequest, create_key, find_key, key_document, key_state
-from proxy.operations.moments import rfc3339
-from proxy.secret import Secret
 
 group = typer.Typer(help="Proxy keys: what callers present instead of real tokens.", no_args_is_help=True)
 
@@ -34,7 +19,9 @@ def _permits_help() -> str:
 
 
 @group.command("create")
+@anywhere
 def create(
+    target: Target,
     name: Annotated[str, typer.Argument(help="A name to know it by.")],
     *,
     allow: Annotated[list[str], typer.Option("--allow", metavar="PERMIT", help=_permits_help())],
@@ -63,39 +50,23 @@ def create(
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="30d|12h|TIME", help="When it ends by itself.")
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and show it once. A running server has taken it when this ends."""
-    settings = settings_of(config, data_dir)
-    asked = KeyRequest(name, allow, _kind(kind), root, network or (), expires, read_only, observe)
-
-    async def work(vault: Vault, catalog: Catalog) -> tuple[KeyRecord, Secret]:
-        return await create_key(vault, catalog, asked, now=time.time(), actor=ACTOR)
-
-    record, key = with_vault(settings, work)
+    if kind not in {"proxy", "service"}:
+        raise typer.BadParameter("is proxy or service", param_hint="--kind")
+    words = {"read_only": read_only or None, "observe": observe or None}
+    asked = {"root": root, "networks": network or None, "expires": expires, **words}
+    body = {"name": name, "allow": allow, "kind": kind} | {
+        field: value for field, value in asked.items() if value is not None
+    }
+    made = target.do("keys.create", body=body)
     if as_json:
-        output.document(
-            {
-                "id": record.key_id,
-                "key": key.reveal(),
-                "permits": list(record.permits),
-                "expires_at": rfc3339(record.expires_at),
-            }
-        )
+        output.document({field: made[field] for field in ("id", "key", "permits", "expires_at")})
     else:
-        output.line(key.reveal())
-        output.note(f"Key {record.key_id} ({record.name}). It is shown only now: only its hash is kept.")
-    output.changed(settings.storage.data_dir)
-
-
-def _kind(text: str) -> Kind:
-    if text == "proxy":
-        return "proxy"
-    if text == "service":
-        return "service"
-    raise typer.BadParameter("is proxy or service", param_hint="--kind")
+        output.line(made["key"])
+        output.note(f"Key {made['id']} ({made['name']}). It is shown only now: only its hash is kept.")
+    target.changed()
 
 
 @group.command("generate")
@@ -112,45 +83,27 @@ def generate(*, as_json: JsonOption = False) -> None:
 
 
 @group.command("list")
-def listing(
-    *, config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
-) -> None:
+@anywhere
+def listing(target: Target, *, as_json: JsonOption = False) -> None:
     """List all keys, revoked and declared ones too."""
-    settings = settings_of(config, data_dir)
-    stored, used = vault_if_any(settings, _keys_and_uses) or ({}, {})
-    records = [*stored.values(), *assembly.declared_keys(settings).values()]
-    now = time.time()
+    found = target.all("keys.list")
     if as_json:
-        output.document([key_document(record, used.get(record.key_id), now) for record in records])
+        output.document(found)
         return
+    columns = ("id", "name", "state", "permits", "root", "expires_at", "last_used_at")
     output.table(
-        ("id", "name", "state", "permits", "root", "expires", "last used"),
-        [
-            (
-                record.key_id,
-                record.name,
-                key_state(record, now),
-                " ".join(record.permits),
-                record.root,
-                rfc3339(record.expires_at),
-                rfc3339(used.get(record.key_id)),
-            )
-            for record in records
-        ],
+        (*columns[:5], "expires", "last used"),
+        [[" ".join(one[name]) if name == "permits" else one[name] for name in columns] for one in found],
         empty="no keys yet: make one with 'connector-proxy keys create NAME --allow PERMIT'",
     )
 
 
-async def _keys_and_uses(vault: Vault, _: Catalog) -> tuple[Mapping[str, KeyRecord], Mapping[str, float]]:
-    return vault.keys(), await vault.key_usage()
-
-
 @group.command("revoke")
+@anywhere
 def revoke(
+    target: Target,
     key: Annotated[str, typer.Argument(metavar="KEY", help="A key's id or name (never the key itself).")],
     *,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a key out of force for good. A running server refuses it when this ends."""
@@ -158,36 +111,24 @@ def revoke(
         raise ConfigurationError(
             Fault("KEY", "is a key's id or name; the key itself does not belong on a command line")
         )
-    settings = settings_of(config, data_dir)
-
-    async def work(vault: Vault, _: Catalog) -> tuple[KeyRecord, bool]:
-        record = find_key([*vault.keys().values(), *assembly.declared_keys(settings).values()], key)
-        return record, await vault.revoke_key(record.key_id, actor=ACTOR)
-
-    record, was_live = with_vault(settings, work)
+    done = target.do("keys.revoke", path={"key": key})
     if as_json:
-        output.document({"id": record.key_id, "name": record.name, "revoked": was_live})
+        output.document(done)
     else:
-        state = "is revoked" if was_live else "was revoked before"
-        output.line(f"Key {record.key_id} ({record.name}) {state}.")
-    output.changed(settings.storage.data_dir)
+        state = "is revoked" if done["revoked"] else "was revoked before"
+        output.line(f"Key {done['id']} ({done['name']}) {state}.")
+    target.changed()
 
 
 @group.command("revoke-all")
-def revoke_all(
-    *, config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
-) -> None:
+@anywhere
+def revoke_all(target: Target, *, as_json: JsonOption = False) -> None:
     """Put every key of the vault out of force; declared keys live in the settings and stay."""
-    settings = settings_of(config, data_dir)
-
-    async def work(vault: Vault, _: Catalog) -> int:
-        return await vault.revoke_all(actor=ACTOR)
-
-    count = with_vault(settings, work)
+    done = target.do("keys.revoke_all")
     if as_json:
-        output.document({"revoked": count, "declared": sorted(settings.keys)})
+        output.document(done)
     else:
-        output.line(f"{count} key{'' if count == 1 else 's'} revoked.")
-    if settings.keys:
-        output.note(f"Still in force, because the settings declare them: {', '.join(sorted(settings.keys))}")
-    output.changed(settings.storage.data_dir)
+        output.line(f"{done['revoked']} key{'' if done['revoked'] == 1 else 's'} revoked.")
+    if done["declared"]:
+        output.note(f"Still in force, because the settings declare them: {', '.join(done['declared'])}")
+    target.changed()

@@ -2,7 +2,7 @@
 
 from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.cli.authorize import public_url_of
+from proxy.cli.ground import public_url_of
 from proxy.cli.session import ACTOR, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
 from proxy.connectors.passwords import hashed, new_password
 from proxy.connectors.vault import Vault

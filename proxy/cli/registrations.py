@@ -1,34 +1,26 @@
 """``registrations``: the apps at providers with which accounts are connected."""
 
 import sys
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from proxy import assembly
-from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.cli.authorize import public_url_of
-from proxy.cli.session import ACTOR, ConfigOption, DataDirOption, JsonOption, settings_of, with_vault
-from proxy.connectors.oauth.registration import Registration, Registrations
-from proxy.connectors.vault import Vault
+from proxy.cli.session import JsonOption
+from proxy.cli.target import Target, anywhere
 from proxy.errors import ConfigurationError, Fault
-from proxy.operations.registrations import (
-    family_of,
-    registration_document,
-    remove_registration,
-    services_of,
-)
+from proxy.operations.registrations import family_of
 from proxy.secret import Secret
-from proxy.settings import Settings
 
 group = typer.Typer(help="Apps registered at providers.", no_args_is_help=True)
 _MAX_SECRET = 8192
 
 
 @group.command("set")
+@anywhere
 def save(
+    target: Target,
     registration_id: Annotated[
         str, typer.Argument(metavar="ID", help="A family (google, slack, ...), a service's id, or any name.")
     ],
@@ -41,50 +33,28 @@ def save(
         str | None,
         typer.Option("--family", metavar="NAME", help="Whose app it is, where ID does not say it."),
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep the client id and secret of an app, sealed; another one of that ID is replaced."""
-    settings = settings_of(config, data_dir)
-    catalog = assembly.catalog_of(settings)
-    chosen = family_of(catalog, registration_id, family)
-    secret = _read_secret() if client_secret_stdin else None
-    registration = Registration(registration_id, chosen, client_id, secret)
-
-    async def work(vault: Vault, catalog: Catalog) -> Registration:
-        await _registrations(settings, catalog, vault).save(registration, actor=ACTOR)
-        return registration
-
-    with_vault(settings, work)
-    told = registration_document(catalog, registration, public_url=public_url_of(settings), declared=False)
+    body = {"client_id": client_id} | ({} if family is None else {"family": family})
+    if target.remote is None:  # before a secret is asked for
+        family_of(assembly.catalog_of(target.settings()), registration_id, family)
+    if client_secret_stdin:
+        body["client_secret"] = _read_secret().reveal()
+    told = target.do("registrations.set", path={"registration": registration_id}, body=body)
     if as_json:
         output.document(told)
     else:
-        output.line(
-            f"{registration_id}: the app is kept, for {', '.join(services_of(catalog, registration))}."
-        )
+        output.line(f"{registration_id}: the app is kept, for {', '.join(told['services'])}.")
         output.line(f"Its redirect address at the provider: {told['redirect_address']}")
-    output.changed(settings.storage.data_dir)
+    target.changed()
 
 
 @group.command("list")
-def listing(
-    *, config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
-) -> None:
+@anywhere
+def listing(target: Target, *, as_json: JsonOption = False) -> None:
     """List the apps with the redirect address that each needs at its provider. Secrets are never shown."""
-    settings = settings_of(config, data_dir)
-
-    async def work(vault: Vault, catalog: Catalog) -> list[Mapping[str, object]]:
-        known, public_url = _registrations(settings, catalog, vault), public_url_of(settings)
-        return [
-            registration_document(
-                catalog, one, public_url=public_url, declared=one.registration_id in known.declared
-            )
-            for one in await known.all()
-        ]
-
-    told = with_vault(settings, work)
+    told = target.all("registrations.list")
     if as_json:
         output.document(told)
         return
@@ -98,7 +68,7 @@ def listing(
                 "kept" if one["has_secret"] else "none",
                 "settings" if one["declared"] else "vault",
                 one["redirect_address"],
-                " ".join(one["services"]) if isinstance(one["services"], list) else "",
+                " ".join(one["services"]),
             )
             for one in told
         ],
@@ -107,29 +77,20 @@ def listing(
 
 
 @group.command("remove")
+@anywhere
 def remove(
+    target: Target,
     registration_id: Annotated[str, typer.Argument(metavar="ID")],
     *,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forget an app. Connections made with it serve until their tokens end; they are not renewed any more."""
-    settings = settings_of(config, data_dir)
-
-    async def work(vault: Vault, catalog: Catalog) -> None:
-        await remove_registration(_registrations(settings, catalog, vault), registration_id, actor=ACTOR)
-
-    with_vault(settings, work)
+    done = target.do("registrations.remove", path={"registration": registration_id})
     if as_json:
-        output.document({"id": registration_id, "done": "remove"})
+        output.document(done)
     else:
         output.line(f"{registration_id}: is forgotten.")
-    output.changed(settings.storage.data_dir)
-
-
-def _registrations(settings: Settings, catalog: Catalog, vault: Vault) -> Registrations:
-    return Registrations(assembly.declared_registrations(settings, catalog), vault)
+    target.changed()
 
 
 def _read_secret() -> Secret:

@@ -19,6 +19,7 @@ from proxy.cli import (
     serve,
     services,
     snippet,
+    tokens,
     vault,
 )
 from proxy.cli.session import JsonOption
@@ -40,6 +41,7 @@ app.command("connect")(connect.connect)
 app.add_typer(registrations.group, name="registrations")
 app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
+app.add_typer(tokens.group, name="tokens")
 app.command("password")(password.password)
 app.add_typer(vault.group, name="vault")
 app.command("ca")(ca.ca)

@@ -5,80 +5,52 @@ from typing import Annotated
 
 import typer
 
-from proxy import assembly
-from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.cli.session import (
-    CONFIGURATION,
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    settings_of,
-    vault_if_any,
-)
-from proxy.connectors.vault import Vault
-from proxy.operations.services import connected_services, new_service, service_document
+from proxy.cli.session import CONFIGURATION, ConfigOption, DataDirOption, JsonOption, settings_of
+from proxy.cli.target import Target, anywhere
+from proxy.operations.services import new_service
 from proxy.selfcheck import check_all
-from proxy.settings import Settings
 
 group = typer.Typer(help="Services that the proxy knows.", invoke_without_command=True)
 alias = typer.Typer(help="The same in Base44's words.", no_args_is_help=True)
 
 
 @group.callback()
-def services(
-    context: typer.Context,
-    *,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@anywhere
+def services(target: Target, context: typer.Context, *, as_json: JsonOption = False) -> None:
     """List the services."""
     if context.invoked_subcommand is None:
-        _list(settings_of(config, data_dir), as_json=as_json)
+        _list(target, as_json=as_json)
 
 
 @alias.command("list-available")
-def list_available(
-    *, config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
-) -> None:
+@anywhere
+def list_available(target: Target, *, as_json: JsonOption = False) -> None:
     """List the services."""
-    _list(settings_of(config, data_dir), as_json=as_json)
+    _list(target, as_json=as_json)
 
 
-def _list(settings: Settings, *, as_json: bool) -> None:
-    catalog = assembly.catalog_of(settings)
-
-    async def work(vault: Vault, _: Catalog) -> frozenset[str]:
-        return connected_services(settings, vault)
-
-    connected = vault_if_any(settings, work)
-    connected = connected_services(settings, None) if connected is None else connected
+def _list(target: Target, *, as_json: bool) -> None:
+    found = target.all("services.list")
     if as_json:
-        output.document([service_document(one, connected) for one in catalog.services.values()])
+        output.document(found)
         return
     output.table(
         ("id", "title", "connected", "verified", "connection_config"),
         [
             (
-                one.type_id,
-                one.title,
-                "yes" if one.type_id in connected else "",
-                one.verified + (" (yours)" if one.user else ""),
+                one["id"],
+                one["title"],
+                "yes" if one["connected"] else "",
+                one["verified"] + (" (yours)" if one["yours"] else ""),
                 " ".join(
-                    _param(param.name, required=param.required)
-                    for param in one.params.values()
-                    if not param.informational
+                    param["name"] if param["required"] else f"[{param['name']}]" for param in one["params"]
                 ),
             )
-            for one in catalog.services.values()
+            for one in found
         ],
         empty="no services: see [services] enabled in the settings",
     )
-
-
-def _param(name: str, *, required: bool) -> str:
-    return name if required else f"[{name}]"
 
 
 @group.command("new")

@@ -19,7 +19,6 @@ from proxy.settings import Settings, environment, load_settings
 
 FAILED, CONFIGURATION = 1, 3
 _INTERRUPTED = 130
-_TAKEN_S, _TAKEN_POLL_S = 1.0, 0.01
 ACTOR = "command line"
 T = TypeVar("T")
 
@@ -69,23 +68,16 @@ def with_vault(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]
             before = vault.snapshot.sequence
             done = await work(vault, catalog)
             if vault.snapshot.sequence != before:
-                await _until_taken(settings.storage.data_dir, vault.snapshot.sequence)
+                folder, sequence = settings.storage.data_dir, vault.snapshot.sequence
+                if not await instance.until_taken(folder, sequence):
+                    output.note(
+                        f"The server that is running has not taken this in within {instance.TAKEN_S:g} s."
+                    )
             return done
         finally:
             await vault.close()
 
     return run_loop(go())
-
-
-async def _until_taken(folder: Path, sequence: int) -> None:
-    """Wait for the server of this data folder, if one runs, to take in a change of its vault."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _TAKEN_S
-    while (taken := instance.taken(folder)) is not None and taken < sequence:
-        if loop.time() > deadline:
-            output.note(f"The server that is running has not taken this in within {_TAKEN_S:g} s.")
-            return
-        await asyncio.sleep(_TAKEN_POLL_S)
 
 
 def vault_if_any(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]]) -> T | None:

@@ -10,19 +10,25 @@ from proxy.connectors.rows import to_json, to_ms
 from proxy.connectors.store import Transaction
 
 KEEP_DAYS = 90
+Mark = tuple[int, str]  # of a row: its time in milliseconds and its id, which order rows
+LAST: Mark = (2**62, "")
 _DAY_MS = 86_400_000
 _NUMBERS = itertools.count()  # keeps this process's rows of one millisecond in order
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One row; ``at`` in seconds since the epoch, ``subject`` a connection (``slack@work``) or a key's id."""
+    """One row; ``at`` in seconds since the epoch, ``subject`` a connection (``slack@work``) or a key's id.
+
+    ``audit_id`` tells rows of one millisecond apart.
+    """
 
     at: float
     actor: str
     action: str
     subject: str
     detail: Mapping[str, object]
+    audit_id: str = ""
 
 
 async def record(
@@ -47,16 +53,26 @@ async def record(
     )
 
 
-async def read(transaction: Transaction, *, since: float = 0.0, limit: int = 1000) -> tuple[AuditEntry, ...]:
-    """Rows from ``since`` (seconds since the epoch) on, newest first."""
+async def read(
+    transaction: Transaction, *, since: float = 0.0, before: Mark = LAST, limit: int = 1000
+) -> tuple[AuditEntry, ...]:
+    """Rows from ``since`` (seconds since the epoch) on and before the row ``before``, newest first."""
     rows = await transaction.fetch(
-        "SELECT at, actor, action, subject, detail FROM audit WHERE at >= $1 "
-        "ORDER BY at DESC, audit_id DESC LIMIT $2",
+        "SELECT audit_id, at, actor, action, subject, detail FROM audit WHERE at >= $1 "
+        "AND (at < $2 OR (at = $2 AND audit_id < $3)) ORDER BY at DESC, audit_id DESC LIMIT $4",
         to_ms(since),
+        *before,
         limit,
     )
     return tuple(
-        AuditEntry(row["at"] / 1000, row["actor"], row["action"], row["subject"], json.loads(row["detail"]))
+        AuditEntry(
+            row["at"] / 1000,
+            row["actor"],
+            row["action"],
+            row["subject"],
+            json.loads(row["detail"]),
+            row["audit_id"],
+        )
         for row in rows
     )
 

@@ -18,7 +18,7 @@ from proxy.connectors.sqlite import FILE_NAME, store_error
 from proxy.errors import StateError, StoreError
 
 _BUSY_MS = 5000
-LEFT_OUT = ("notices", "sessions", "flows")
+LEFT_OUT = ("notices", "sessions", "flows", "admin_tokens", "idempotency")
 SIDES = ("-wal", "-shm", "-journal")
 
 

@@ -137,10 +137,12 @@ class LiveStore:
                 transaction, self._clock(), actor=actor, action=action, subject=subject, detail=detail
             )
 
-    async def audit(self, *, since: float = 0.0, limit: int = 1000) -> tuple[AuditEntry, ...]:
+    async def audit(
+        self, *, since: float = 0.0, before: audit.Mark = audit.LAST, limit: int = 1000
+    ) -> tuple[AuditEntry, ...]:
         """Audit rows, newest first."""
         async with self._store.snapshot() as transaction:
-            return await audit.read(transaction, since=since, limit=limit)
+            return await audit.read(transaction, since=since, before=before, limit=limit)
 
     async def prune_audit(self, days: int = KEEP_DAYS) -> int:
         """Drop audit rows older than ``days``."""

@@ -132,6 +132,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             created_at BIGINT NOT NULL,
             expires_at BIGINT NOT NULL)""",
     ),
+    (
+        # tokens of the admin API; digests only, as of keys
+        """CREATE TABLE admin_tokens (
+            token_id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            digest BYTEA NOT NULL,
+            scopes TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT,
+            revoked_at BIGINT,
+            last_used_at BIGINT)""",
+        # creations that a caller may repeat: the answer is sealed with what only that caller has
+        """CREATE TABLE idempotency (
+            key_digest BYTEA PRIMARY KEY,
+            request_digest BYTEA NOT NULL,
+            sealed BYTEA,
+            expires_at BIGINT NOT NULL)""",
+        "CREATE INDEX idempotency_expires_at ON idempotency (expires_at)",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

@@ -26,7 +26,7 @@ from proxy.connectors.sqlite import SqliteStore
 from proxy.connectors.store import Store, Transaction
 from proxy.connectors.vault_keys import upsert
 from proxy.connectors.vault_upkeep import UpkeepVault
-from proxy.errors import ConfigurationError, Fault, StateError, StoreError
+from proxy.errors import ConfigurationError, ConflictError, Fault, MissingError, StateError, StoreError
 from proxy.secret import Secret
 
 # what refreshes of an earlier grant came to says nothing about the new one; a lease under way ends by itself
@@ -202,12 +202,36 @@ class Vault(UpkeepVault):
                 before,
             )
             if not changed:
-                raise ConfigurationError(Fault(f"{service}@{name}", f"the connection is not {before}"))
+                raise ConflictError(Fault(f"{service}@{name}", f"the connection is not {before}"))
             rows = await change.transaction.fetch(
                 "SELECT * FROM connections WHERE connection_id = $1", connection_id
             )
             event = "connection.frozen" if frozen else "connection.thawed"
             await notices.add(change.transaction, change.now, event, notices.about(rows[0]))
+
+    async def freeze_all(self, *, frozen: bool = True, actor: str = "operator") -> int:
+        """Stop handing out every token everywhere, or go on with what an operator stopped; how many it was.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        before, after, cause = ("active", "frozen", "operator") if frozen else ("frozen", "active", None)
+        action = "connection.freeze_all" if frozen else "connection.thaw_all"
+        event = "connection.frozen" if frozen else "connection.thawed"
+        async with self._change(actor, action, "*") as change:
+            rows = await change.transaction.fetch(
+                "UPDATE connections SET state = $1, cause = $2, sequence = $3, updated_at = $4 "
+                "WHERE state = $5 AND (state <> 'frozen' OR cause = 'operator') RETURNING *",
+                after,
+                cause,
+                change.sequence,
+                to_ms(change.now),
+                before,
+            )
+            for row in rows:
+                await notices.add(change.transaction, change.now, event, notices.about(row))
+            change.detail.update(count=len(rows))
+        return len(rows)
 
     async def remove(self, service: str, name: str, *, actor: str = "operator") -> None:
         """Forget a connection and erase its tokens from the files.
@@ -247,4 +271,4 @@ async def _find(transaction: Transaction, service: str, name: str) -> str:
         if row["name"] == name:
             return str(row["connection_id"])
     hint = nearest(name, [row["name"] for row in rows])
-    raise ConfigurationError(Fault(f"{service}@{name}", f"there is no such connection{hint}"))
+    raise MissingError(Fault(f"{service}@{name}", f"there is no such connection{hint}"))

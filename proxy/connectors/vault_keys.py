@@ -6,7 +6,7 @@ from types import MappingProxyType
 from proxy.connectors.live import LiveStore
 from proxy.connectors.rows import KEY_COLUMNS, key_row, to_ms
 from proxy.connectors.store import Transaction
-from proxy.errors import ConfigurationError, Fault
+from proxy.errors import ConflictError, Fault, MissingError
 from proxy.keys import KeyRecord
 
 
@@ -29,7 +29,7 @@ async def _refuse_taken(transaction: Transaction, name: str, key_id: str) -> Non
         "SELECT key_id FROM keys WHERE (name = $1 AND revoked_at IS NULL AND key_id <> $2)", name, key_id
     )
     if taken:
-        raise ConfigurationError(
+        raise ConflictError(
             Fault(name, "a key of that name is in force already: revoke it or take another name")
         )
 
@@ -45,12 +45,12 @@ class KeyVault(LiveStore):
         """Store a new key's record.
 
         Raises:
-            ConfigurationError: the id, or the name among keys in force, is taken.
+            ConflictError: the id, or the name among keys in force, is taken.
         """
         async with self._change(actor, "key.create", record.key_id) as change:
             await _refuse_taken(change.transaction, record.name, record.key_id)
             if await change.transaction.fetch("SELECT 1 AS taken FROM keys WHERE key_id = $1", record.key_id):
-                raise ConfigurationError(Fault(record.key_id, "a key with this id is stored already"))
+                raise ConflictError(Fault(record.key_id, "a key with this id is stored already"))
             row = key_row(record, change.sequence)
             await change.transaction.execute(_PUT_KEY, *(row[column] for column in KEY_COLUMNS))
             change.detail.update(name=record.name, permits=list(record.permits), kind=record.kind)
@@ -59,7 +59,8 @@ class KeyVault(LiveStore):
         """Give a key another name.
 
         Raises:
-            ConfigurationError: no such key, or the name is taken.
+            MissingError: no such key.
+            ConflictError: the name is taken.
         """
         async with self._change(actor, "key.rename", key_id) as change:
             await _refuse_taken(change.transaction, name, key_id)
@@ -67,18 +68,18 @@ class KeyVault(LiveStore):
                 "UPDATE keys SET name = $1, sequence = $2 WHERE key_id = $3", name, change.sequence, key_id
             )
             if not changed:
-                raise ConfigurationError(Fault(key_id, "there is no such key"))
+                raise MissingError(Fault(key_id, "there is no such key"))
             change.detail.update(name=name)
 
     async def revoke_key(self, key_id: str, *, actor: str = "operator") -> bool:
         """Put a key out of force for good; False when it was already.
 
         Raises:
-            ConfigurationError: no such key.
+            MissingError: no such key.
         """
         async with self._change(actor, "key.revoke", key_id) as change:
             if not await change.transaction.fetch("SELECT key_id FROM keys WHERE key_id = $1", key_id):
-                raise ConfigurationError(Fault(key_id, "there is no such key"))
+                raise MissingError(Fault(key_id, "there is no such key"))
             changed = await change.transaction.execute(
                 "UPDATE keys SET revoked_at = $1, sequence = $2 WHERE key_id = $3 AND revoked_at IS NULL",
                 to_ms(change.now),

@@ -9,7 +9,7 @@ from proxy.connectors.model import Connection
 from proxy.connectors.place import is_same_place
 from proxy.connectors.rows import to_ms
 from proxy.connectors.seal import master_key
-from proxy.connectors.vault_admin import AdminVault
+from proxy.connectors.vault_tokens import TokenVault
 from proxy.errors import StateError
 from proxy.secret import Secret
 
@@ -33,7 +33,7 @@ class Rotated:
     resumed: bool
 
 
-class UpkeepVault(AdminVault):
+class UpkeepVault(TokenVault):
     """The part of the vault that looks after itself. ``_incarnation``: of the database that is open."""
 
     _incarnation: str

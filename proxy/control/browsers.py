@@ -24,18 +24,19 @@ class Cookies:
 
     secure: bool
 
-    def _name(self, purpose: str) -> str:
+    def name(self, purpose: str) -> str:
+        """Of the cookie for a purpose."""
         return f"__Host-{purpose}" if self.secure else f"connector-proxy-{purpose}"
 
     def read(self, request: web.Request, purpose: str) -> Secret | None:
         """What the browser keeps for a purpose."""
-        found = request.cookies.get(self._name(purpose))
+        found = request.cookies.get(self.name(purpose))
         return Secret(found) if found and len(found) <= _MAX_COOKIE and found.isascii() else None
 
     def keep(self, response: web.Response, purpose: str, secret: Secret, *, seconds: float) -> None:
         """Let the browser keep a secret, out of reach of scripts; other sites bring it only by links."""
         response.set_cookie(
-            self._name(purpose),
+            self.name(purpose),
             secret.reveal(),
             max_age=int(seconds),
             path="/",
@@ -46,7 +47,7 @@ class Cookies:
 
     def forget(self, response: web.Response, purpose: str) -> None:
         """Let the browser drop it."""
-        response.del_cookie(self._name(purpose), path="/", secure=self.secure, httponly=True, samesite="Lax")
+        response.del_cookie(self.name(purpose), path="/", secure=self.secure, httponly=True, samesite="Lax")
 
 
 def form_token(secret: Secret) -> str:

@@ -60,9 +60,10 @@ def _guard(hosts: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]
         try:
             return await handler(request)
         except web.HTTPMethodNotAllowed as refusal:
-            error = MethodNotAllowed("this page knows GET and HEAD")
+            allowed = ", ".join(sorted(refusal.allowed_methods))
+            error = MethodNotAllowed(f"this address knows {allowed}")
             answer = response_of(problems.problem(error, request_id=request_id, plane="control"))
-            answer.headers[hdrs.ALLOW] = ", ".join(sorted(refusal.allowed_methods))
+            answer.headers[hdrs.ALLOW] = allowed
             return answer
         except web.HTTPException:
             missing = problems.plain(

@@ -103,6 +103,11 @@ class SignIn:
 
         return page
 
+    @property
+    def session_cookie(self) -> str:
+        """The name of a signed-in browser's cookie."""
+        return self._cookies.name("session")
+
     async def session(self, request: web.Request) -> Secret | None:
         """What proves that this browser is signed in, or None.
 

@@ -12,7 +12,7 @@ from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.refresh import states
 from proxy.connectors.sources.answer import read_access_token, read_expires_at, read_object
 from proxy.connectors.vault import Vault
-from proxy.errors import ConfigurationError, Fault
+from proxy.errors import ConfigurationError, ConflictError, Fault, MissingError
 from proxy.operations.moments import rfc3339
 from proxy.secret import Secret
 
@@ -91,7 +91,8 @@ def parse_address(text: str, vault: Vault) -> tuple[str, str]:
     """``SERVICE@NAME`` or ``SERVICE``, which means its default or only connection.
 
     Raises:
-        ConfigurationError: there is none, or it is not clear which.
+        MissingError: there is none.
+        ConflictError: it is not clear which.
     """
     service, at, name = text.partition("@")
     if at:
@@ -100,11 +101,9 @@ def parse_address(text: str, vault: Vault) -> tuple[str, str]:
     defaults = [one.name for one in vault.connections() if one.service == service and one.is_default]
     if not names:
         hint = nearest(service, {one.service for one in vault.connections()})
-        raise ConfigurationError(Fault(service[:60], f"has no connection{hint}"))
+        raise MissingError(Fault(service[:60], f"has no connection{hint}"))
     if len(names) > 1 and not defaults:
-        raise ConfigurationError(
-            Fault(service, f"has several connections: say {service}@ and one of {names}")
-        )
+        raise ConflictError(Fault(service, f"has several connections: say {service}@ and one of {names}"))
     return service, (defaults or names)[0]
 
 
@@ -112,13 +111,14 @@ def find_connection(vault: Vault, text: str) -> Connection:
     """The connection of that address.
 
     Raises:
-        ConfigurationError: there is none, or it is not clear which.
+        MissingError: there is none.
+        ConflictError: it is not clear which.
     """
     service, name = parse_address(text, vault)
     for one in vault.connections():
         if (one.service, one.name) == (service, name):
             return one
-    raise ConfigurationError(Fault(text[:120], "there is no such connection"))
+    raise MissingError(Fault(text[:120], "there is no such connection"))
 
 
 def connection_document(one: Connection) -> Mapping[str, object]:
@@ -133,6 +133,7 @@ def connection_document(one: Connection) -> Mapping[str, object]:
         "account": one.account,
         "scopes": list(one.scopes),
         "expires_at": rfc3339(one.expires_at),
+        "refresh_expires_at": rfc3339(one.refresh_expires_at),
         "config": None if one.config is None else dict(one.config),
     }
 
@@ -148,7 +149,6 @@ def connection_details(one: Connection, refreshes: states.Attempts) -> Mapping[s
         "asked_scopes": list(one.asked_scopes),
         "missing_scopes": list(missing_scopes(one.asked_scopes, one.scopes)),
         "issued_at": rfc3339(one.issued_at),
-        "refresh_expires_at": rfc3339(one.refresh_expires_at),
         "generation": one.generation,
         "refreshed_at": rfc3339(refreshes.refreshed_at),
         "refresh_failures": refreshes.failures,

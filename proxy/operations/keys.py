@@ -9,11 +9,13 @@ from proxy import keys
 from proxy.catalog.model import Catalog
 from proxy.catalog.reader import nearest
 from proxy.connectors.vault import Vault
-from proxy.errors import ConfigurationError, Fault
+from proxy.errors import ConfigurationError, ConflictError, Fault, ForbiddenError, MissingError
 from proxy.forwarding.permits import parse_permit, with_words
 from proxy.forwarding.permits.preset import why_no_preset
 from proxy.keys import KeyRecord, Kind, Network
+from proxy.operations import fields, paging
 from proxy.operations.moments import parse_moment, rfc3339
+from proxy.operations.operation import Asked, Document, Ground, Operation
 from proxy.secret import Secret
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
@@ -52,15 +54,14 @@ async def create_key(
 
 def _record(key_id: str, key: Secret, catalog: Catalog, asked: KeyRequest, now: float) -> KeyRecord:
     faults: list[Fault] = []
-    if _NAME.fullmatch(asked.name) is None:
-        faults.append(Fault("name", "a key's name has 1 to 63 letters, digits, '_', '.' and '-'"))
+    check_key_name(asked.name, faults)
     if not asked.allow:
-        faults.append(Fault("--allow", "a key needs at least one permit, such as slack or github:GET"))
+        faults.append(Fault("allow", "a key needs at least one permit, such as slack or github:GET"))
     permits = tuple(_permit(text, catalog, asked, faults) for text in asked.allow)
     if asked.root is not None and catalog.get(asked.root) is None:
-        faults.append(Fault("--root", f"there is no such service{nearest(asked.root, catalog.services)}"))
+        faults.append(Fault("root", f"there is no such service{nearest(asked.root, catalog.services)}"))
     networks = tuple(network for text in asked.networks if (network := _network(text, faults)) is not None)
-    expires_at = None if asked.expires is None else _expiry(asked.expires, now, faults)
+    expires_at = None if asked.expires is None else expiry(asked.expires, now, faults)
     if faults:
         raise ConfigurationError(*faults)
     return KeyRecord(
@@ -80,13 +81,13 @@ def _permit(text: str, catalog: Catalog, asked: KeyRequest, faults: list[Fault])
     try:
         permit = with_words(parse_permit(text), read_only=asked.read_only, observe=asked.observe)
     except ValueError as error:
-        faults.append(Fault("--allow", str(error)))
+        faults.append(Fault("allow", str(error)))
         return text
     if permit.service != "*" and catalog.get(permit.service) is None:
         hint = nearest(permit.service, catalog.services)
-        faults.append(Fault("--allow", f"permit {text!r}: there is no such service{hint}"))
+        faults.append(Fault("allow", f"permit {text!r}: there is no such service{hint}"))
     if why_not := why_no_preset(permit, catalog.services):
-        faults.append(Fault("--read-only" if asked.read_only else "--allow", f"permit {text!r}: {why_not}"))
+        faults.append(Fault("read_only" if asked.read_only else "allow", f"permit {text!r}: {why_not}"))
     return str(permit)
 
 
@@ -94,27 +95,35 @@ def _network(text: str, faults: list[Fault]) -> Network | None:
     try:
         return ipaddress.ip_network(text)
     except ValueError:
-        faults.append(Fault("--network", f"{text!r} is no address or network such as 10.1.0.0/16"))
+        faults.append(Fault("networks", f"{text!r} is no address or network such as 10.1.0.0/16"))
         return None
 
 
-def _expiry(text: str, now: float, faults: list[Fault]) -> float | None:
+def check_key_name(name: str, faults: list[Fault]) -> None:
+    """Add what is wrong with a key's or token's name."""
+    if _NAME.fullmatch(name) is None:
+        faults.append(Fault("name", "a key's name has 1 to 63 letters, digits, '_', '.' and '-'"))
+
+
+def expiry(text: str, now: float, faults: list[Fault]) -> float | None:
+    """When a text says that a key or token ends, in epoch seconds; adds what is wrong with it."""
     try:
         moment = parse_moment(text, now, 1)
     except ValueError as error:
-        faults.append(Fault("--expires", str(error)))
+        faults.append(Fault("expires", str(error)))
         return None
     if moment <= now:
-        faults.append(Fault("--expires", f"{text!r} is in the past"))
+        faults.append(Fault("expires", f"{text!r} is in the past"))
         return None
     return moment
 
 
-def find_key(records: Iterable[KeyRecord], wanted: str) -> KeyRecord:
-    """The key of that id, or the one in force (else the latest) of that name.
+def find_key(records: Iterable[KeyRecord], wanted: str, *, declared: bool = False) -> KeyRecord:
+    """The key of that id, or the one in force (else the latest) of that name. ``declared``: also of settings.
 
     Raises:
-        ConfigurationError: there is none, or it is declared in the settings.
+        MissingError: there is none.
+        ConflictError: it is declared in the settings.
     """
     known = list(records)
     found = [record for record in known if record.key_id == wanted]
@@ -124,9 +133,9 @@ def find_key(records: Iterable[KeyRecord], wanted: str) -> KeyRecord:
     )
     if not found:
         hint = nearest(wanted, [*(one.key_id for one in known), *(one.name for one in known)])
-        raise ConfigurationError(Fault(wanted[:60], f"there is no such key{hint}"))
-    if found[-1].declared:
-        raise ConfigurationError(
+        raise MissingError(Fault(wanted[:60], f"there is no such key{hint}"))
+    if found[-1].declared and not declared:
+        raise ConflictError(
             Fault(
                 found[-1].name, "this key is declared in the settings: take it out there and reload (SIGHUP)"
             )
@@ -158,3 +167,128 @@ def key_document(record: KeyRecord, used: float | None, now: float) -> Mapping[s
         "revoked_at": rfc3339(record.revoked_at),
         "last_used_at": rfc3339(used),
     }
+
+
+# --- operations ---------------------------------------------------------------------------------------
+
+
+async def _create(ground: Ground, asked: Asked) -> Document:
+    body = asked.body
+    kind: Kind = "service" if body.get("kind") == "service" else "proxy"
+    if kind == "service" and not asked.may("admin"):
+        raise ForbiddenError(Fault("kind", "a service key reveals tokens: making one takes the scope admin"))
+    wish = KeyRequest(
+        body["name"],
+        body["allow"],
+        kind,
+        root=body.get("root"),
+        networks=body.get("networks", ()),
+        expires=body.get("expires"),
+        read_only=body.get("read_only", False),
+        observe=body.get("observe", False),
+    )
+    record, key = await create_key(ground.vault, ground.catalog, wish, now=ground.now, actor=asked.actor)
+    return {**key_document(record, None, ground.now), "key": key.reveal()}
+
+
+async def _list(ground: Ground, asked: Asked) -> Document:
+    used = {} if ground.held is None else await ground.vault.key_usage()
+    wanted = asked.query.get("state")
+    found = [one for one in ground.keys().values() if wanted is None or key_state(one, ground.now) == wanted]
+    return paging.page(
+        asked,
+        found,
+        lambda one: (f"{round(one.created_at * 1000):015d}", one.key_id),
+        lambda one: key_document(one, used.get(one.key_id), ground.now),
+    )
+
+
+async def _show(ground: Ground, asked: Asked) -> Document:
+    record = find_key(ground.keys().values(), asked.path["key"], declared=True)
+    used = {} if ground.held is None else await ground.vault.key_usage()
+    return key_document(record, used.get(record.key_id), ground.now)
+
+
+async def _revoke(ground: Ground, asked: Asked) -> Document:
+    record = find_key(ground.keys().values(), asked.path["key"])
+    revoked = await ground.vault.revoke_key(record.key_id, actor=asked.actor)
+    return {"id": record.key_id, "name": record.name, "revoked": revoked}
+
+
+async def _revoke_all(ground: Ground, asked: Asked) -> Document:
+    revoked = await ground.vault.revoke_all(actor=asked.actor)
+    return {"revoked": revoked, "declared": sorted(ground.settings.keys)}
+
+
+_STATES = ("active", "declared", "expired", "revoked")
+_KEY = {
+    "id": fields.STRING,
+    "name": fields.STRING,
+    "state": fields.chosen("Whether it is in force", *_STATES),
+    "kind": fields.chosen("proxy: for callers; service: may ask for tokens", "proxy", "service"),
+    "permits": fields.STRINGS,
+    "root": fields.MAYBE_STRING,
+    "networks": fields.STRINGS,
+    "created_at": fields.MAYBE_TIME,
+    "expires_at": fields.MAYBE_TIME,
+    "revoked_at": fields.MAYBE_TIME,
+    "last_used_at": fields.MAYBE_TIME,
+}
+_PERMIT = fields.text("A permit: SERVICE[@CONNECTION][:METHODS[:PATH]]", most=1000, least=1)
+_NEW = fields.given(
+    {
+        "name": fields.KEY_NAME,
+        "allow": fields.several(_PERMIT, "Permits, at least one", least=1),
+        "kind": fields.chosen("proxy unless said; service takes the scope admin", "proxy", "service"),
+        "root": fields.SERVICE,
+        "networks": fields.several(fields.text("A network such as 10.1.0.0/16", most=50), "Only from there"),
+        "expires": fields.MOMENT,
+        "read_only": fields.flag("Only calls that are reviewed as reading, in all permits"),
+        "observe": fields.flag("Let all calls pass, and note those that the permits would refuse"),
+    },
+    "name",
+    "allow",
+)
+OPERATIONS = (
+    Operation(
+        "keys.list",
+        "GET",
+        "/keys",
+        "Proxy keys, oldest first; revoked ones stay listed",
+        ("read",),
+        fields.page_of(fields.told(_KEY)),
+        _list,
+        query={**fields.ONE_BY_ONE, "state": fields.chosen("Only keys in this state", *_STATES)},
+    ),
+    Operation(
+        "keys.create",
+        "POST",
+        "/keys",
+        "Make a key; the answer is the only place where it is ever shown",
+        ("keys:write",),
+        fields.told({**_KEY, "key": fields.STRING}),
+        _create,
+        body=_NEW,
+        creates=True,
+        location="/keys/{id}",
+    ),
+    Operation("keys.show", "GET", "/keys/{key}", "One key", ("read",), fields.told(_KEY), _show),
+    Operation(
+        "keys.revoke",
+        "POST",
+        "/keys/{key}/revoke",
+        "Put a key out of force for good, on every instance",
+        ("keys:write",),
+        fields.told({"id": fields.STRING, "name": fields.STRING, "revoked": fields.BOOLEAN}),
+        _revoke,
+    ),
+    Operation(
+        "keys.revoke_all",
+        "POST",
+        "/all-keys/revoke",
+        "Put every key of the vault out of force; declared ones stay",
+        ("keys:write",),
+        fields.told({"revoked": fields.NUMBER, "declared": fields.STRINGS}),
+        _revoke_all,
+    ),
+)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from proxy.errors import ConfigurationError, Fault
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
+_YEAR_9999 = 253_370_764_800.0  # its first second
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -22,14 +23,22 @@ def parse_moment(text: str, now: float, direction: int) -> float:
     """
     found = _DURATION.fullmatch(text)
     if found is not None:
-        return now + direction * int(found.group(1)) * _UNITS[found.group(2)]
+        moment = max(now + direction * int(found.group(1)) * _UNITS[found.group(2)], 0.0)
+    else:
+        moment = _time(text)
+    if not 0 <= moment < _YEAR_9999:
+        raise ValueError(f"{text!r} is not between the years 1970 and 9999")
+    return moment
+
+
+def _time(text: str) -> float:
     try:
-        moment = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
+        time = None
+    if time is None or time.tzinfo is None:
         raise ValueError(f"{text!r} is neither 30d, 12h, 15m nor a time with offset (RFC 3339)")
-    return moment.timestamp()
+    return time.timestamp()
 
 
 def parse_since(text: str, *, now: float) -> float:
@@ -41,4 +50,4 @@ def parse_since(text: str, *, now: float) -> float:
     try:
         return parse_moment(text, now, -1)
     except ValueError as error:
-        raise ConfigurationError(Fault("--since", str(error))) from None
+        raise ConfigurationError(Fault("since", str(error))) from None

@@ -8,7 +8,9 @@ from proxy.catalog.model import Catalog, Service
 from proxy.catalog.reader import nearest
 from proxy.catalog.template import new_service_text
 from proxy.connectors.vault import Vault
-from proxy.errors import ConfigurationError, Fault
+from proxy.errors import ConfigurationError, Fault, MissingError
+from proxy.operations import fields, paging
+from proxy.operations.operation import Asked, Document, Ground, Operation
 from proxy.settings import Settings
 
 
@@ -16,11 +18,11 @@ def find_service(catalog: Catalog, type_id: str) -> Service:
     """The service of that id.
 
     Raises:
-        ConfigurationError: there is none; the nearest one is named.
+        MissingError: there is none; the nearest one is named.
     """
     service = catalog.get(type_id)
     if service is None:
-        raise ConfigurationError(
+        raise MissingError(
             Fault(type_id[:60], f"there is no such service{nearest(type_id, catalog.services)}")
         )
     return service
@@ -75,5 +77,61 @@ def service_document(service: Service, connected: Collection[str]) -> Mapping[st
             if not param.informational
         ],
         "verified": service.verified,
+        "yours": service.user,
+        "can_verify": service.verify is not None,
         "connected": service.type_id in connected,
     }
+
+
+# --- operations ---------------------------------------------------------------------------------------
+
+
+def _connected(ground: Ground) -> frozenset[str]:
+    return connected_services(ground.settings, None if ground.held is None else ground.vault)
+
+
+async def _list(ground: Ground, asked: Asked) -> Document:
+    connected, order = _connected(ground), {name: at for at, name in enumerate(ground.catalog.services)}
+    return paging.page(
+        asked,
+        ground.catalog.services.values(),
+        lambda one: (f"{order[one.type_id]:05d}",),
+        lambda one: service_document(one, connected),
+    )
+
+
+async def _show(ground: Ground, asked: Asked) -> Document:
+    return service_document(find_service(ground.catalog, asked.path["service"]), _connected(ground))
+
+
+_PARAM = {
+    "name": fields.STRING,
+    "required": fields.BOOLEAN,
+    "example": fields.MAYBE_STRING,
+    "description": fields.MAYBE_STRING,
+}
+_SERVICE = fields.told(
+    {
+        "id": fields.STRING,
+        "title": fields.STRING,
+        "hosts": fields.STRINGS,
+        "params": {"type": "array", "items": fields.told(_PARAM)},
+        "verified": fields.STRING,
+        "yours": fields.BOOLEAN,
+        "can_verify": fields.BOOLEAN,
+        "connected": fields.BOOLEAN,
+    }
+)
+OPERATIONS = (
+    Operation(
+        "services.list",
+        "GET",
+        "/services",
+        "Services that can be called, and which of them have an account",
+        ("read",),
+        fields.page_of(_SERVICE),
+        _list,
+        query=fields.ONE_BY_ONE,
+    ),
+    Operation("services.show", "GET", "/services/{service}", "One service", ("read",), _SERVICE, _show),
+)

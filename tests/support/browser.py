@@ -85,13 +85,13 @@ class Browser:
 
     async def __aenter__(self) -> Self:
         self.jar = aiohttp.CookieJar(unsafe=True)
-        self._session = aiohttp.ClientSession(cookie_jar=self.jar, trust_env=False)
+        self.session = aiohttp.ClientSession(cookie_jar=self.jar, trust_env=False)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self.session.close()
 
     def cookies(self) -> dict[str, str]:
         return {cookie.key: cookie.value for cookie in self.jar}
@@ -106,7 +106,7 @@ class Browser:
         """One request, without following anything."""
         self.visited.append(str(url))
         place = url if isinstance(url, URL) else URL(url, encoded=True)
-        async with self._session.request(
+        async with self.session.request(
             method, place, data=data, headers=headers, allow_redirects=False
         ) as answer:
             page = Page(place, answer.status, dict(answer.headers), await answer.text())

@@ -3,6 +3,7 @@
 import base64
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 def spellings(secret: str) -> Iterator[bytes]:
@@ -19,3 +20,8 @@ def spellings(secret: str) -> Iterator[bytes]:
 def found_in(data: bytes, secrets: Iterable[str]) -> list[str]:
     """Which of the secrets the bytes hold in any spelling."""
     return [secret for secret in secrets if any(spelling in data for spelling in spellings(secret))]
+
+
+def everything_under(folder: Path) -> bytes:
+    """The bytes of every file in a folder."""
+    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())

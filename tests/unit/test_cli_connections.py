@@ -78,13 +78,14 @@ def test_connection_config_is_checked_and_normalised(cli: Inside) -> None:
 
 
 def test_connections_have_the_promised_members(cli: Inside) -> None:
-    """Programs may rely on the ten members; times are RFC 3339, config is null when nothing is needed (R166)."""
+    """Programs may rely on the eleven members; times are RFC 3339, config is null when nothing is needed (R166)."""
     answer = {"access_token": CANARY, "refresh_token": "canary-refresh", "expires_in": 3600, "scope": "a,b c"}
     before = time.time()
     told = cli("connect", "slack", "--tokens-stdin", "--json", stdin=json.dumps(answer).encode()).document
     assert told == cli("connections", "list", "--json").document[0]
     assert set(told) == {
-        "id", "service", "name", "default", "state", "cause", "account", "scopes", "expires_at", "config",
+        "id", "service", "name", "default", "state", "cause", "account", "scopes", "expires_at",
+        "refresh_expires_at", "config",
     }  # fmt: skip
     assert (told["service"], told["name"], told["default"], told["state"]) == (
         "slack",

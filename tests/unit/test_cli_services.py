@@ -16,10 +16,11 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def test_services_have_the_promised_members(cli: Inside) -> None:
-    """All 32 services with id, title, hosts, params, verified and connected, and the alias says the same."""
+    """All 32 services with the members that programs rely on, and the alias says the same."""
     told = cli("services", "--json").document
     assert len(told) == 32
-    assert all(set(one) == {"id", "title", "hosts", "params", "verified", "connected"} for one in told)
+    members = {"id", "title", "hosts", "params", "verified", "yours", "can_verify", "connected"}
+    assert all(set(one) == members for one in told)
     slack = next(one for one in told if one["id"] == "slack")
     assert (slack["title"], slack["connected"]) == ("Slack User", False)
     assert "https://slack.com" in slack["hosts"]

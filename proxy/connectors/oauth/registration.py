@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.catalog.model import Service
-from proxy.errors import ConfigurationError, Fault
+from proxy.errors import ConfigurationError, ConflictError, Fault
 from proxy.secret import Secret
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.ASCII)
@@ -108,11 +108,11 @@ class Registrations:
         """Keep a registration in the vault.
 
         Raises:
-            ConfigurationError: the settings declare that id, so what is kept would not count.
+            ConflictError: the settings declare that id, so what is kept would not count.
             StoreError: nothing was stored.
         """
         if registration.registration_id in self.declared:
-            raise ConfigurationError(
+            raise ConflictError(
                 Fault(
                     f"registrations.{registration.registration_id}",
                     "is declared in the settings, which win: change it there",

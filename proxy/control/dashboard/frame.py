@@ -30,10 +30,10 @@ NAVIGATION = (
 )
 _FIELDS = {
     "name": "Name",
-    "--allow": "May call",
-    "--root": "Addresses without a service",
-    "--network": "Networks",
-    "--expires": "Ends",
+    "allow": "May call",
+    "root": "Addresses without a service",
+    "networks": "Networks",
+    "expires": "Ends",
     "--param": "Values",
     "standard input": "The token",
 }
