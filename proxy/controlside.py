@@ -8,6 +8,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy import assembly, log
+from proxy.base44side import base44_calls
 from proxy.connecting import connecting_of
 from proxy.control.api.door import Door
 from proxy.control.api.routes import AdminApi
@@ -94,7 +95,9 @@ class ControlSide:
         )
         parts = Parts(core.registrations, connecting, assembly.token_endpoint(core.dialer))
         api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look)
-        return (pages.add, sign_in.add, connect.add, partial(add_dashboard, ground=ground), api.add)
+        base44 = base44_calls(core, core.vault, core.registrations, connecting, public_url=public_url)
+        dashboard = partial(add_dashboard, ground=ground)
+        return (pages.add, sign_in.add, connect.add, dashboard, api.add, base44.add)
 
     def _ground(self, parts: Parts) -> operation.Ground:
         core, checks = self._core, self._ready().checks

@@ -76,8 +76,9 @@ class Core:
             self.follower = VaultFollower(
                 vault,
                 on_change=self._vault_changed,
-                take_uses=lambda: self.take_uses(),  # noqa: PLW0108  # the attribute is set later
+                take_uses=self._all_uses,
             )
+        self._uses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.metrics.gauge("keys", "Proxy keys known", lambda: len(self.keys), shared=True)
 
@@ -154,6 +155,14 @@ class Core:
         """The keys that the vault and the settings have now, by id."""
         stored = {} if self.follower is None else self.follower.keys
         return {**stored, **self.declared}
+
+    def note_use(self, key_id: str, when: float) -> None:
+        """Remember that a key was used on the control plane (seconds since the epoch)."""
+        self._uses[key_id] = when
+
+    def _all_uses(self) -> Mapping[str, float]:
+        own, self._uses = self._uses, {}
+        return {**self.take_uses(), **own}
 
     def _vault_changed(self) -> None:
         self.on_change()

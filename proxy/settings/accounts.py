@@ -85,7 +85,7 @@ class DeclaredKey:
 
 @dataclass(frozen=True, slots=True)
 class Base44:
-    """``[base44]``: the remote token endpoint behind sources of kind base44."""
+    """``[base44]``: the remote token endpoint behind sources of kind base44; and ourselves as such a one."""
 
     app_id: str | None = setting(kinds.TEXT, None, "The app's id.", example="65f0c0ffee")
     url: str = setting(kinds.URL_ORIGIN, "https://base44.app", "The server.")
@@ -98,6 +98,13 @@ class Base44:
         "Servers that `Base44-Api-Url` of a request may name besides `url`; none listed: a request's "
         "`Base44-*` headers are ignored.",
         example=["https://base44.app"],
+    )
+    serve_app_id: str | None = setting(
+        kinds.TEXT,
+        None,
+        "The app whose connectors calls (`/api/apps/ID/...` of Base44's SDK and CLI) the control plane "
+        "answers, with the accounts of this vault; unset: none.",
+        example="65f0c0ffee",
     )
 
 

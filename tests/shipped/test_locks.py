@@ -91,8 +91,8 @@ WITH_SCRIPTS = {"node_modules/core-js", "node_modules/core-js-pure", "node_modul
 """They ask for donations or check versions when installed by npm; --ignore-scripts of the Makefile keeps that from running."""
 
 
-@pytest.mark.parametrize("folder", ["tests/sdk", "tests/sdk_full"])
-def test_the_lock_of_the_node_sdks(folder: str) -> None:
+@pytest.mark.parametrize("folder", ["tests/sdk", "tests/sdk_full", "tests/base44"])
+def test_the_lock_of_node_packages(folder: str) -> None:
     """Node packages too are pinned by SHA-512 and come from whatever registry the machine has (R161)."""
     manifest = json.loads((ROOT / folder / "package.json").read_text(encoding="utf-8"))
     packages = json.loads((ROOT / folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
