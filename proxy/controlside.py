@@ -1,5 +1,6 @@
 """The side of a server that runs once, however many processes forward: control plane and scheduled work."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -21,6 +22,8 @@ from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
 from proxy.control.signin import SignIn
 from proxy.core import Core
+from proxy.feed import Feed
+from proxy.history import LOOK_S, History
 from proxy.listeners import Sockets, texts
 from proxy.operations import operation
 from proxy.operations.operation import Parts
@@ -36,6 +39,8 @@ class ControlSide:
         core: see Core.
         sockets: bound; those of the control plane are served here.
         ready: whether requests can be answered; asked for every ``/readyz``.
+
+    ``feed`` shows people requests as they happen, if it is given them; see there.
     """
 
     def __init__(self, core: Core, sockets: Sockets, ready: Callable[[], Readiness]) -> None:
@@ -43,6 +48,8 @@ class ControlSide:
         self._watch = None if core.vault is None else Watchkeeper(core, core.vault)
         self._sockets = sockets
         self._ready = ready
+        self.feed = Feed()
+        self.history = History(core.metrics.whole, time.time)
         self._runner = ControlRunner(
             make_control_app(
                 ready=ready,
@@ -91,6 +98,8 @@ class ControlSide:
             settings=lambda: core.settings,
             catalog=lambda: core.catalog,
             keys=lambda: core.keys,
+            feed=self.feed,
+            history=self.history,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
         parts = Parts(core.registrations, connecting, assembly.token_endpoint(core.dialer))
@@ -108,6 +117,7 @@ class ControlSide:
         await self._runner.setup()
         for one in self._sockets.control:
             await web.SockSite(self._runner, one).start()
+        self._core.go(self._look_always(), "history")
         follower = self._core.follower
         if follower is not None:
             self._core.go(follower.note_uses(), "key uses")
@@ -117,8 +127,14 @@ class ControlSide:
         if self._watch is not None:
             self._watch.start()
 
+    async def _look_always(self) -> None:
+        while True:
+            self.history.look()
+            await asyncio.sleep(LOOK_S)
+
     async def close(self) -> None:
         """End the control plane. Uses of keys that were not written yet are written."""
+        self.feed.close()
         await self._runner.cleanup()
         if self._core.follower is not None:
             await self._core.follower.write_uses()

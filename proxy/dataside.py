@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
 
 from proxy import accesslog, listeners, log
 from proxy.core import Core
 from proxy.errors import ConfigurationError, StateError
+from proxy.feed import Batch, Tap
 from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, Terms
 from proxy.forwarding.keys import KeyRing
@@ -66,6 +67,7 @@ class DataSide:
             self.plane.answer, self.plane.refuse, _server_limits(settings, share), begin=self.plane.begin
         )
         self._tls = listeners.tls_context(settings)
+        self._tap: Tap | None = None
         self._loops: list[asyncio.AbstractServer] = []
         self._renew = asyncio.Event()
         core.on_change = self._changed
@@ -116,6 +118,13 @@ class DataSide:
                 listeners.show_certificate(context, self._core.settings)
             except (ConfigurationError, StateError) as error:
                 log.event("certificate_kept", level="warning", reason=str(error))
+
+    def watch(self, tell: Callable[[Batch], None] | None) -> None:
+        """Tell of requests that are over, in batches; None: no more."""
+        if self._tap is not None:
+            self._tap.close()
+        self._tap = None if tell is None else Tap(tell)
+        self.plane.watch(self._tap)
 
     def checks(self) -> Mapping[str, str]:
         """For readiness: not draining."""

@@ -231,7 +231,11 @@ class Metrics(Collector):
         """For prometheus_client's registry."""
         version = Definition("Version of the running program", "version")
         yield family("build_info", version, {__version__: 1})
-        yield from families(reduce(added, self.others(), self.tally()), self._definitions)
+        yield from families(self.whole(), self._definitions)
+
+    def whole(self) -> Tally:
+        """What this process and the others have counted."""
+        return reduce(added, self.others(), self.tally())
 
     def tally(self, *, for_others: bool = False) -> Tally:
         """What this process has counted; without ``shared`` gauges when others are to add it to theirs."""

@@ -12,6 +12,7 @@ import orjson
 
 from proxy.channel import Channel
 from proxy.exposition import Definition, Tally
+from proxy.feed import Batch
 from proxy.spawn import how_it_ended
 
 State = Literal["starting", "loaded", "ready", "ending"]
@@ -32,6 +33,7 @@ class Supervised:
 
     ``taken`` is the last change of the vault that is in force there, ``may_go`` whether it was told to accept
     connections, ``was_ready`` whether it ever did; ``tally`` and ``checks`` are as last reported.
+    ``requests`` are those that it told of last, if somebody watches.
     ``silent_for`` counts the supervisor's seconds since it was heard of. ``is_outdated``: another one is to
     take its place.
     """
@@ -50,6 +52,7 @@ class Supervised:
         self.checks: Mapping[str, str] = {}
         self.uses: dict[str, float] = {}
         self.definitions: Mapping[str, Definition] = {}
+        self.requests: Batch | None = None
         self.failure: str | None = None
         self.may_go = self.was_ready = self.is_outdated = False
         self.has_drained = self.drained_clean = False
@@ -103,6 +106,8 @@ class Supervised:
             case "report":
                 self.tally, self.checks = facts["tally"], facts["checks"]
                 self.uses.update(facts["uses"])
+            case "requests":
+                self.requests = Batch(facts["requests"], facts["missed"])
             case "failed":
                 self.failure = facts["reason"]
             case "drained":

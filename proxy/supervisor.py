@@ -10,6 +10,7 @@ lock, and adds up what the workers report. A worker's life, frame by frame::
     go                         ->                   only once it has taken what all others have
                                <-  ready
     prepare, commit            ->  prepared, committed                                     (SIGHUP)
+    watch (or no more)         ->  requests                                     (somebody looks on)
     drain                      ->  report, drained, end of file                           (SIGTERM)
 """
 
@@ -40,6 +41,7 @@ _FIRST_DEATHS = 3  # a worker that never came up is tried so often
 LAST_WORK_S = GRACE_S + 5.0  # after its drain time: refreshes under way, and what a worker lets go of
 _PREPARE_S = 120.0  # declared keys may come from commands
 _COMMIT_S = 10.0
+_ON = b"on"
 
 
 class Supervisor:
@@ -68,6 +70,7 @@ class Supervisor:
         self._log_lock = log_lock
         self._on_taken = on_taken
         self._control = ControlSide(core, sockets, self.readiness)
+        self._control.feed.on_watch = self._watch_requests
         self._workers: dict[int, Supervised] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._reports = Reports()
@@ -198,7 +201,11 @@ class Supervisor:
                 worker.send("drain")  # it was not there yet when the others were told
         if kind in {"loaded", "taken", "drained", "end"}:
             self._settle_taken()
+        if kind == "requests" and worker.requests is not None:
+            self._control.feed.take(worker.requests)
         if kind == "ready":
+            if self._control.feed.is_watched:
+                worker.send("watch", _ON)
             log.event("worker_ready", worker=worker.number, pid=worker.pid)
             self._changed.set()
         self._reports.take_in(worker)
@@ -209,6 +216,10 @@ class Supervisor:
         mark = self._reports.settle(own, self._workers.values())
         if mark is not None:
             self._on_taken(mark)
+
+    def _watch_requests(self, on: bool) -> None:  # noqa: FBT001  # what feeds tell is one word
+        for worker in self._ready():
+            worker.send("watch", _ON if on else b"")
 
     def _ready(self) -> list[Supervised]:
         return [worker for worker in self._workers.values() if worker.state == "ready"]

@@ -20,6 +20,7 @@ from proxy.channel import Channel, InForce, Start, first_frame, unpacked
 from proxy.core import Core, Prepared
 from proxy.dataside import DataSide
 from proxy.errors import ConfigurationError, SetupError
+from proxy.feed import Batch
 from proxy.listeners import Sockets
 from proxy.runtime import in_daemon, settle_interpreter, settle_process
 from proxy.sharedlog import SharedStream
@@ -107,6 +108,8 @@ class Worker:
                     core.go(self._prepare(core, unpacked(body)), "reload")
                 elif kind == "commit":
                     self._commit(core)
+                elif kind == "watch":
+                    data.watch(self._tell_requests if body else None)
                 elif kind == "drain":
                     return
             log.event("supervisor_gone", level="error")
@@ -141,6 +144,10 @@ class Worker:
             await asyncio.sleep(REPORT_S)
             if not self._channel.is_clogged:
                 self._report(core, data)
+
+    def _tell_requests(self, batch: Batch) -> None:
+        if not self._channel.is_clogged:
+            self._channel.tell("requests", batch._asdict())
 
     def _report(self, core: Core, data: DataSide) -> None:
         self._channel.tell(

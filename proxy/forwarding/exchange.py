@@ -29,6 +29,7 @@ class Timeline:
 
     ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
     it was written to the caller. ``echoes``: how often the service's answer held the account's token.
+    ``connect_s``, ``token_s``: spent on a new connection, and on a newer token after a refusal.
     """
 
     sent_at: float | None = None
@@ -40,6 +41,8 @@ class Timeline:
     status: int | None = None
     cut: RequestError | None = None
     echoes: int = 0
+    connect_s: float = 0.0
+    token_s: float = 0.0
 
 
 class Exchange:
@@ -105,6 +108,10 @@ class Exchange:
         """Monotonic seconds."""
         return self._clock()
 
+    def waited_for_token(self, since: float) -> None:
+        """A newer token was waited for, from ``since`` (monotonic seconds) until now."""
+        self._timeline.token_s = self._clock() - since
+
     def begin(self, connection: UpstreamConnection, outgoing: bytes) -> None:
         """Send the request on an idle connection; :meth:`head` goes on."""
         self._timeline.sent_at = self._clock()
@@ -131,7 +138,9 @@ class Exchange:
         return answer
 
     async def _send_on_new(self, origin: Origin, outgoing: bytes) -> AnswerHead:
+        before = self._clock()
         connection = await self._pool.connect(origin)
+        self._timeline.connect_s = self._clock() - before
         self._start(connection, outgoing)
         answer = await connection.wait_head()
         self._timeline.head_at = self._clock()

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from typing import NamedTuple
 
 from proxy import accesslog
 from proxy.forwarding.exchange import Timeline
@@ -15,7 +16,8 @@ from proxy.problems import row
 class Record:
     """What the log will say of a request: written step by step, read once at the end.
 
-    ``observed``: code of what an observing permit would have refused it with.
+    ``observed``: code of what an observing permit would have refused it with. ``token_s``: waited for the
+    account's token.
     """
 
     request_id: str
@@ -29,6 +31,24 @@ class Record:
     error: str | None = None
     outcome: accesslog.Outcome = "answered"
     observed: str | None = None
+    token_s: float = 0.0
+
+
+class Spent(NamedTuple):
+    """Where the time of a request went, in seconds; None for what it did not come to.
+
+    ``queue``: until it was sent, without ``token``, the wait for a token. ``connect``: for a new connection.
+    ``first_byte``: from then on to the answer's head.
+    """
+
+    queue: float
+    token: float
+    connect: float | None
+    first_byte: float | None
+    total: float
+
+
+Watcher = Callable[[accesslog.AccessEvent, Spent], None]
 
 
 class Recorder:
@@ -39,6 +59,8 @@ class Recorder:
         events: where one event a request goes.
         clock: monotonic seconds.
         wall: seconds since the epoch.
+
+    ``watcher`` is told of each request that is over, while somebody looks on.
     """
 
     def __init__(
@@ -52,6 +74,7 @@ class Recorder:
         self._events = events
         self._clock = clock
         self._wall = wall
+        self.watcher: Watcher | None = None
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
 
@@ -92,25 +115,35 @@ class Recorder:
             added=added,
             first_byte=first_byte,
         )
-        self._events.emit(
-            accesslog.AccessEvent(
-                self._wall() - duration,
-                record.request_id,
-                record.key_id,
-                record.service,
-                record.connection,
-                record.method,
-                record.path,
-                record.status,
-                timeline.bytes_in,
-                timeline.bytes_out,
-                duration,
-                waited,
-                first_byte,
-                timeline.upstream,
-                record.error,
-                caller,
-                record.outcome,
-                record.observed,
-            )
+        event = accesslog.AccessEvent(
+            self._wall() - duration,
+            record.request_id,
+            record.key_id,
+            record.service,
+            record.connection,
+            record.method,
+            record.path,
+            record.status,
+            timeline.bytes_in,
+            timeline.bytes_out,
+            duration,
+            waited,
+            first_byte,
+            timeline.upstream,
+            record.error,
+            caller,
+            record.outcome,
+            record.observed,
         )
+        self._events.emit(event)
+        if self.watcher is not None:
+            self.watcher(event, _spent(record, timeline, duration))
+
+
+def _spent(record: Record, timeline: Timeline, duration: float) -> Spent:
+    token, sent_at, head_at = record.token_s + timeline.token_s, timeline.sent_at, timeline.head_at
+    if sent_at is None:
+        return Spent(max(duration - token, 0.0), token, None, None, duration)
+    connect = timeline.connect_s
+    first = None if head_at is None else max(head_at - sent_at - connect, 0.0)
+    return Spent(max(sent_at - record.started - token, 0.0), token, connect, first, duration)

@@ -1,5 +1,6 @@
 """``serve --workers 2``: one server of several processes, of which any may die (R58, R70, R89, R155, R160)."""
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -10,8 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
+from support.browser import Browser
 from support.commands import Inside, command
 from support.crew import Crew, Service, alive, answer, calling, gone
 from support.postgres import Postgres
@@ -63,6 +66,31 @@ def test_all_workers_answer_on_every_socket(crew: Crew) -> None:
     assert get((own[0], int(own[2])), "/x", crew.key)[0] == 200
     until(lambda: set(crew.by_worker() - before) == {1, 2}, 5, crew)
     assert crew.readiness() == (200, {"data_plane": "ok", "vault": "ok"})
+
+
+def test_a_person_sees_the_requests_of_all_workers(crew: Crew) -> None:
+    """Live requests reach the dashboard from every worker, its figures are their sum, and when nobody looks on they fall silent (R158)."""
+
+    async def look() -> None:
+        async with Browser() as browser:
+            origin = f"http://localhost:{crew.control[1]}"
+            page = await browser.open(f"{origin}/sign-in")
+            page = await browser.submit(page, password=crew.password)
+            assert page.status == 200
+            async with (
+                aiohttp.ClientSession(cookie_jar=browser.jar, trust_env=False) as session,
+                session.get(f"{origin}/live/requests?service=side") as stream,
+            ):
+                before, seen = crew.by_worker(), ""
+                await stream.content.readline()
+                while len(crew.by_worker() - before) < 2 or seen.count("/side/live") < 4:
+                    assert await asyncio.to_thread(lambda: answer(crew.connected("/side/live"))) == 200
+                    with contextlib.suppress(TimeoutError):
+                        seen += (await asyncio.wait_for(stream.content.readline(), 0.3)).decode()
+            page = await browser.open(origin)
+            assert "No calls in the last hour" not in page.text
+
+    asyncio.run(asyncio.wait_for(look(), 20))
 
 
 def test_nothing_secret_is_handed_over_where_others_can_read_it(crew: Crew) -> None:

@@ -26,7 +26,9 @@ from proxy.control.guarded import guarded_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
 from proxy.control.signin import Attempts, SignIn
+from proxy.feed import Feed
 from proxy.forwarding.egress import Dialer
+from proxy.history import History
 from proxy.sandbox import CLIENT_ID, CONFIG, HOST, SERVICE, Sandbox, make_certificate, service_file
 from proxy.secret import Secret
 from proxy.settings import load_settings
@@ -49,6 +51,8 @@ class Scene:
     public_url: str
     ahead: float = 0.0
     seen: list[Any] = field(default_factory=list)
+    feed: Feed = field(default_factory=Feed)
+    counted: dict[str, Any] = field(default_factory=dict)
 
     @property
     def flows(self) -> Flows:
@@ -201,6 +205,8 @@ async def scene(
             catalog=lambda: catalog,
             keys=lambda: vault.snapshot.keys,
             places=Places,
+            feed=made.feed,
+            history=History(lambda: {"counters": {"services": dict(made.counted)}, "gauges": {}}, clock),
             clock=clock,
         )
         add_dashboard(app, ground)

@@ -1,6 +1,7 @@
 """``serve --workers N`` before a service that answers at once, or when it is told to."""
 
 import json
+import re
 import socket
 import threading
 import time
@@ -67,6 +68,9 @@ class Service:
         self._server.server_close()
 
 
+_PASSWORD = re.compile(r"\w{4}(?:-\w{4}){4}")
+
+
 class Crew(Serve):
     """A server of several processes; ``extra`` is further text of its settings, ``args`` further arguments."""
 
@@ -86,11 +90,13 @@ class Crew(Serve):
         super().__init__(folder, *ports, *args, "--workers", str(workers), extra=environment, **options)
 
     def start(self) -> "Crew":
-        """Start and wait until every worker answers; ``key`` is the first key."""
+        """Start and wait until every worker answers; ``key`` is the first key, ``password`` the operator's."""
         super().start()
         first = self.data / "first-run"
         if first.exists():
-            self.key = next(word for word in first.read_text().split() if word.startswith("cpk_"))
+            words = first.read_text().split()
+            self.key = next(word for word in words if word.startswith("cpk_"))
+            self.password = next(word for word in words if _PASSWORD.fullmatch(word))
         return self
 
     @property

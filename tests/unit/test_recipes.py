@@ -137,7 +137,7 @@ def test_the_spelling_leads_to_the_service(recipe) -> None:
     """The base URL of each recipe, with what its SDK puts behind it, is a path that the service has."""
     for type_id in recipe.services:
         service = CATALOG.services[type_id]
-        base = address_of(service, service.verify, PLACES).removeprefix(PLACES.data)
+        base = address_of(type_id, service.verify, PLACES).removeprefix(PLACES.data)
         assert match(parse_target(base.encode()), service.verify.method.encode(), service).path
     assert recipe.evidence in EVIDENCE
     assert (recipe.evidence == "documents") == (not recipe.version)

@@ -15,6 +15,7 @@ from proxy.control.dashboard.connections import ConnectionPages
 from proxy.control.dashboard.frame import Frame
 from proxy.control.dashboard.ground import Ground
 from proxy.control.dashboard.keys import KeyPages
+from proxy.control.dashboard.live import LivePage
 from proxy.control.dashboard.overview import OverviewPage
 from proxy.control.dashboard.password import PasswordPage
 from proxy.control.dashboard.service import ServicePage
@@ -41,6 +42,7 @@ def add_dashboard(app: web.Application, ground: Ground) -> None:
         ServicePage(frame, recipes),
         ConnectionPages(frame),
         KeyPages(frame, recipes),
+        LivePage(frame),
         AuditPage(frame),
         PasswordPage(frame),
     ):

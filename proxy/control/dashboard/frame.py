@@ -26,6 +26,7 @@ NAVIGATION = (
     ("services", "/services", "Services"),
     ("connections", "/connections", "Connections"),
     ("keys", "/keys", "Keys"),
+    ("live", "/live", "Live"),
     ("audit", "/audit", "Audit"),
 )
 _FIELDS = {

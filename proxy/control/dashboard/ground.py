@@ -10,7 +10,9 @@ from proxy.connectors.oauth.registration import Registrations
 from proxy.connectors.vault import Vault
 from proxy.control.html import Pages
 from proxy.control.signin import SignIn
+from proxy.feed import Feed
 from proxy.forwarding.egress import Dialer
+from proxy.history import History
 from proxy.keys import KeyRecord
 from proxy.settings import Settings
 from proxy.snippets import Places
@@ -26,6 +28,7 @@ class Ground:
         settings: in force now; catalog: likewise.
         keys: those of vault and settings, by id.
         places: where callers reach the data plane.
+        feed: requests as they happen; history: the last hour.
         clock: seconds since the epoch.
     """
 
@@ -39,6 +42,8 @@ class Ground:
     catalog: Callable[[], Catalog]
     keys: Callable[[], Mapping[str, KeyRecord]]
     places: Callable[[], Places]
+    feed: Feed
+    history: History
     clock: Callable[[], float] = time.time
 
     @property

@@ -1,4 +1,4 @@
-"""``/``: what needs a person, what to do first."""
+"""``/``: what needs a person, what to do first, and how the last hour went."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from aiohttp import web
 
 from proxy.connectors.audit import AuditEntry
 from proxy.control.dashboard.connections import standings
+from proxy.control.dashboard.figures import Hour, hour_of
 from proxy.control.dashboard.frame import Frame
 from proxy.control.dashboard.ground import ACTOR
 from proxy.secret import Secret
@@ -45,9 +46,16 @@ class OverviewPage:
             at="overview",
             troubled=[one for one in held if one.trouble],
             count=len(held),
+            hour=self._hour(),
+            titles={one.type_id: one.title for one in ground.catalog().services.values()},
             steps=[] if all(one.done for one in steps) else steps,
             copy=ground.vault.is_copy,
         )
+
+    def _hour(self) -> Hour:
+        history = self.frame.ground.history
+        history.look()
+        return hour_of(history.minutes())
 
     async def _steps(self) -> list[Step]:
         """What a new vault needs, in order."""

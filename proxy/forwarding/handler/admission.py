@@ -16,6 +16,7 @@ from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.form import refuse_key
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.restricted import Asking, passed
+from proxy.forwarding.handler.waiting import timed
 from proxy.forwarding.held import freed_body, hold, key_in_body
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
@@ -109,18 +110,25 @@ class Admission:
         terms: what they are judged by, see there.
         options: see DataPlaneOptions.
         capabilities: judges addresses that carry their own authorization.
-        wall: seconds since the epoch.
+        clock: monotonic seconds; wall: seconds since the epoch.
 
     ``used`` holds the last use (seconds since the epoch) of keys, by id.
     """
 
     def __init__(
-        self, terms: Terms, options: DataPlaneOptions, capabilities: Capabilities, wall: Callable[[], float]
+        self,
+        terms: Terms,
+        options: DataPlaneOptions,
+        capabilities: Capabilities,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         self.terms = terms
         self.used: dict[str, float] = {}
         self._options = options
         self._capabilities = capabilities
+        self._clock = clock
         self._wall = wall
 
     async def judged(
@@ -222,6 +230,8 @@ class Admission:
         except InvalidKey:
             presented, body = await key_in_body(head, target, service, payload, caller)
         asked = self._asked(request, presented)
+        if asked.credential is None:
+            asked = asked._replace(obtain=timed(asked.obtain, record, self._clock))
         route, grant = asked.route, asked.grant
         if judging.is_open(route) and head.body != "none":
             return await self._by_parts(request, asked, presented, body, payload)

@@ -21,7 +21,7 @@ from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
 from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
-from proxy.forwarding.record import Record, Recorder
+from proxy.forwarding.record import Record, Recorder, Watcher
 from proxy.forwarding.rewrite import looks_into
 from proxy.forwarding.slowdown import Slowdown
 from proxy.metrics import Metrics
@@ -67,7 +67,7 @@ class DataPlane:
         self._recorder = Recorder(metrics, events, clock, wall)
         self._options = options
         self._clock = clock
-        self._admission = Admission(terms, options, capabilities, wall)
+        self._admission = Admission(terms, options, capabilities, clock=clock, wall=wall)
         self._sending = Sending(terms, pool, options, capabilities, clock=clock, wall=wall)
         self._slowdown = Slowdown()
         self._at_work: dict[str, int] = {}
@@ -81,6 +81,10 @@ class DataPlane:
     @terms.setter
     def terms(self, terms: Terms) -> None:
         self._admission.terms = self._sending.terms = terms
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Tell somebody of every request when it is over, or nobody any more."""
+        self._recorder.watcher = watcher
 
     # --- the data path -------------------------------------------------------------------------------
 

@@ -98,7 +98,9 @@ class Sending:
             and injection.line in outgoing
             and await exchange.is_refused(rule, answer)
         ):
+            since = exchange.now()
             newer = await self.terms.connectors.refused(credential)
+            exchange.waited_for_token(since)
             if newer is not None and newer is not credential and exchange.replayable:
                 again = admitted._replace(credential=newer)
                 injection, outgoing = self.outgoing(again, caller.repeat)

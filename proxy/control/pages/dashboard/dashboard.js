@@ -104,6 +104,97 @@ function setUpAdditions() {
   }
 }
 
+const SHOWN = 200;
+const SPENT = [["queue", "In the proxy"], ["token", "Token"], ["connect", "Connect"], ["first_byte", "First byte"]];
+
+function make(tag, properties, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+function inMilliseconds(seconds) {
+  return seconds === null ? "\u2013" : `${(seconds * 1000).toPrecision(3)} ms`;
+}
+
+function barOf(spent) {
+  const space = "http://www.w3.org/2000/svg";
+  const bar = document.createElementNS(space, "svg");
+  const set = (element, values) => Object.entries(values).forEach(([name, value]) => element.setAttribute(name, value));
+  set(bar, { class: "spent", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" });
+  let x = 0;
+  const known = SPENT.map(([name]) => [name.split("_")[0], spent[name] || 0]);
+  const rest = Math.max(0, spent.total - known.reduce((sum, [, value]) => sum + value, 0));
+  for (const [name, value] of [...known, ["rest", rest]]) {
+    const width = spent.total ? value / spent.total * 100 : 0;
+    const part = document.createElementNS(space, "rect");
+    set(part, { class: name, x, y: 0, width, height: 6 });
+    bar.append(part);
+    x += width;
+  }
+  return bar;
+}
+
+function rowOf(one, names) {
+  const tone = one.status >= 500 ? "bad" : one.status >= 400 ? "warn" : "good";
+  const facts = make("dl", { className: "facts" });
+  const tell = (name, value) => facts.append(make("dt", {}, name), make("dd", {}, String(value)));
+  SPENT.forEach(([name, word]) => tell(word, inMilliseconds(one.spent[name])));
+  tell("Total", inMilliseconds(one.spent.total));
+  tell("Body in, out", `${one.bytes_in}, ${one.bytes_out} bytes`);
+  if (one.upstream) tell("Dialled", one.upstream);
+  if (one.caller) tell("Caller", one.caller);
+  tell("Request id", one.request_id);
+  const time = make("time", { dateTime: one.timestamp, title: one.timestamp }, new Date(one.timestamp).toLocaleTimeString());
+  const account = one.connection && one.service ? `${one.service}@${one.connection}` : one.service || "";
+  const cells = [
+    ["Time", time],
+    ["Request", make("div", { className: "request" }, make("strong", {}, one.method), " ", one.path, make("div", { className: "soft" }, account))],
+    ["Key", names[one.key_id] || one.key_id || "\u2013"],
+    ["Answer", make("div", {}, make("span", { className: `status ${tone}` }, String(one.status)), one.error ? ` ${one.error}` : one.status >= 400 ? " by the service" : "")],
+    ["Total", inMilliseconds(one.spent.total)],
+    ["Time went", make("details", {}, make("summary", {}, barOf(one.spent), make("span", { className: "hidden" }, "Where the time went")), facts)],
+  ];
+  const row = make("tr", {});
+  for (const [label, content] of cells) {
+    const cell = make("td", { className: label === "Total" ? "right" : "" }, content);
+    cell.dataset.label = label;
+    row.append(cell);
+  }
+  return row;
+}
+
+function setUpLive() {
+  const table = document.getElementById("live");
+  if (!table) return;
+  const body = table.tBodies[0];
+  const state = document.getElementById("live-state");
+  const pause = document.getElementById("pause");
+  const names = JSON.parse(table.dataset.names);
+  let missed = 0;
+  const say = (text) => { if (state.textContent !== text) state.textContent = text; };
+  const source = new EventSource(table.dataset.source);
+  source.addEventListener("open", () => say("Watching. Make a call and it shows up here."));
+  source.addEventListener("message", (event) => {
+    if (pause.getAttribute("aria-pressed") === "true") return;
+    const told = JSON.parse(event.data);
+    missed += told.missed;
+    for (const one of told.requests) body.prepend(rowOf(one, names));
+    while (body.rows.length > SHOWN) body.lastChild.remove();
+    if (missed) say(`Watching. ${missed} more happened than are shown.`);
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) location.reload();
+  });
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    const paused = pause.getAttribute("aria-pressed") !== "true";
+    pause.setAttribute("aria-pressed", String(paused));
+    say(paused ? "Paused: what happens now is not shown." : "Watching.");
+  });
+}
+
+setUpLive();
 setUpCopies(document);
 setUpAdditions();
 setUpValidation();
