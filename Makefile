@@ -17,6 +17,9 @@ SYSTEM_TOOLS := nginx wrk strace pgbouncer chromium
 NODE_LOCKS := $(filter-out tests/sdk_full/%,$(wildcard tests/*/package-lock.json))
 SDK_LOCKS := $(wildcard tests/sdk/requirements.lock)
 
+# Tests and chaos start programs by the hundred: not one of them should compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .SHELLFLAGS := -euc
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help

@@ -5,8 +5,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 from proxy.catalog import decode
 from proxy.catalog.addresses import AllowHttp
@@ -16,6 +18,7 @@ from proxy.catalog.reader import Table, nearest
 from proxy.errors import ConfigurationError, Fault
 
 TYPE_ID = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
+_Loaded: TypeAlias = tuple[Service, Mapping[str, object]]  # with its raw top table
 
 
 def packaged_directory() -> Path:
@@ -88,11 +91,11 @@ def load_catalog(
 
 def _read_directory(
     directory: Path, faults: list[Fault], *, user: bool, allow_http: AllowHttp | None
-) -> dict[str, tuple[Service, Mapping[str, object]]]:
+) -> dict[str, _Loaded]:
     if not directory.is_dir():
         faults.append(Fault(str(directory), "is not a folder"))
         return {}
-    found: dict[str, tuple[Service, Mapping[str, object]]] = {}
+    found: dict[str, _Loaded] = {}
     for path in sorted(directory.glob("*.toml")):
         loaded = _read(path, faults, user=user, allow_http=allow_http)
         if loaded is not None:
@@ -100,9 +103,7 @@ def _read_directory(
     return found
 
 
-def _read(
-    path: Path, faults: list[Fault], *, user: bool, allow_http: AllowHttp | None
-) -> tuple[Service, Mapping[str, object]] | None:
+def _read(path: Path, faults: list[Fault], *, user: bool, allow_http: AllowHttp | None) -> _Loaded | None:
     """The service of one file with its raw top table, or None with faults."""
     type_id = path.name.removesuffix(".toml")
     before = len(faults)
@@ -114,20 +115,36 @@ def _read(
         )
     try:
         raw = path.read_bytes()
-        values = tomllib.loads(raw.decode())
     except OSError as error:
         faults.append(Fault(path.name, f"cannot be read: {error.strerror}"))
         return None
+    found, told = _decoded(raw, path, user=True, allow_http=allow_http) if user else _shipped(raw, path)
+    faults.extend(told)
+    return None if len(faults) > before else found
+
+
+@lru_cache(maxsize=256)
+def _shipped(raw: bytes, path: Path) -> tuple[_Loaded | None, tuple[Fault, ...]]:
+    """The same bytes mean the same, so a reload does not decode them again; http:// they may not name."""
+    return _decoded(raw, path, user=False, allow_http=None)
+
+
+def _decoded(
+    raw: bytes, path: Path, *, user: bool, allow_http: AllowHttp | None
+) -> tuple[_Loaded | None, tuple[Fault, ...]]:
+    """A file's content, and its faults; None where there is nothing but a fault."""
+    try:
+        values = tomllib.loads(raw.decode())
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        faults.append(Fault(path.name, f"is not valid TOML: {error}"))
-        return None
+        return None, (Fault(path.name, f"is not valid TOML: {error}"),)
+    faults: list[Fault] = []
     top = Table(values, path.name, faults)
     digest = hashlib.sha256(raw).hexdigest()
-    service = decode.service(top, type_id, str(path), user=user, digest=digest)
+    service = decode.service(top, path.name.removesuffix(".toml"), str(path), user=user, digest=digest)
     check(service, top.fault, allow_http=allow_http)
     if not user and ("override" in values or "based_on" in values):
         top.fault("override", "belongs into a user's file")
-    return None if len(faults) > before else (service, values)
+    return (service, MappingProxyType(values)), tuple(faults)
 
 
 def _check_override(

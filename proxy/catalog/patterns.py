@@ -8,6 +8,7 @@ same path, and is for what must never be reached.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 _WILDCARD = re.compile(r"\*\*|\*")
@@ -29,6 +30,18 @@ def to_regex(pattern: str) -> bytes:
     return "".join(out).encode()
 
 
+def _refuse_unfit(pattern: str) -> None:
+    if not pattern.startswith(("/", "**")):
+        raise ValueError(f"a path pattern begins with '/', this one is {pattern!r}")
+    if not pattern.isascii() or any(c <= " " or c in "?#" for c in pattern):
+        raise ValueError(f"a path pattern has no spaces, '?' or '#': {pattern!r}")
+
+
+@lru_cache(maxsize=4096)  # services of one provider share patterns, and re keeps fewer than the catalog has
+def _compile(patterns: tuple[str, ...]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(to_regex(pattern) for pattern in patterns), re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class PathPattern:
     """One pattern, such as ``/repos/*/*/releases/*/assets`` or ``/upload/**``.
@@ -41,11 +54,8 @@ class PathPattern:
     _compiled: re.Pattern[bytes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.text.startswith(("/", "**")):
-            raise ValueError(f"a path pattern begins with '/', this one is {self.text!r}")
-        if not self.text.isascii() or any(c <= " " or c in "?#" for c in self.text):
-            raise ValueError(f"a path pattern has no spaces, '?' or '#': {self.text!r}")
-        object.__setattr__(self, "_compiled", re.compile(to_regex(self.text), re.DOTALL))
+        _refuse_unfit(self.text)
+        object.__setattr__(self, "_compiled", _compile((self.text,)))
 
     def matches(self, path: bytes) -> bool:
         """True when the whole path (raw bytes, no query) fits."""
@@ -103,9 +113,9 @@ class SpellingSet:
 
     def __post_init__(self) -> None:
         for text in self.patterns:
-            PathPattern(text)
-        union = b"|".join(to_regex(text.lower()) for text in self.patterns)
-        object.__setattr__(self, "_compiled", re.compile(union, re.DOTALL) if self.patterns else None)
+            _refuse_unfit(text)
+        compiled = _compile(tuple(text.lower() for text in self.patterns)) if self.patterns else None
+        object.__setattr__(self, "_compiled", compiled)
 
     def matches(self, path: bytes) -> bool:
         """True when any spelling of ``path`` (raw bytes, no query) fits any pattern."""
