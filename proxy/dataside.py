@@ -78,6 +78,7 @@ class DataSide:
     def _count_things(self, events: accesslog.EventWriter) -> None:
         metrics = self._core.metrics
         metrics.gauge("caller_connections", "Open connections from callers", lambda: self.server.callers)
+        metrics.gauge("websockets", "Open WebSockets", lambda: self.server.websockets)
         metrics.gauge(
             "upstream_open_connections", "Open connections to services", lambda: self.pool.open_connections
         )

@@ -15,6 +15,7 @@
         │   ├── BadRequest  AmbiguousTarget  AmbiguousKey  InvalidKey  NotPermitted  CredentialPath
         │   ├── UnknownService  MethodNotAllowed  RequestTimeout  BodyTooLarge  TargetTooLong
         │   └── ExpectationFailed  HeadersTooLarge  UnsupportedTransferCoding  UpgradeUnsupported
+        │       UnsupportedWebSocket
         ├── AccountError               a person has to connect or complete an account
         │   └── AmbiguousConnection  NotConnected  ReauthorizationRequired  ConnectionConfigMissing
         ├── UnavailableError           passes by itself; carries ``retry_after``
@@ -177,7 +178,11 @@ class UnsupportedTransferCoding(CallerError):
 
 
 class UpgradeUnsupported(CallerError):
-    """A protocol upgrade (WebSocket) is asked for."""
+    """A protocol upgrade other than WebSocket is asked for."""
+
+
+class UnsupportedWebSocket(CallerError):
+    """Another version of the WebSocket protocol than 13."""
 
 
 class AccountError(RequestError):

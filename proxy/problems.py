@@ -52,6 +52,7 @@ class Answer:
 # With a realm: httplib2 takes a scheme without parameters for malformed and shows no error text at all.
 _CHALLENGE = ((b"WWW-Authenticate", b'Bearer realm="connector-proxy"'),)
 _METHODS = ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
+_WEBSOCKET = ((b"Sec-WebSocket-Version", b"13"),)  # RFC 6455 §4.4
 
 PROBLEMS: Mapping[type[RequestError], Problem] = {
     errors.BadRequest: Problem(400, "bad_request", "Bad request", "http_request_error"),
@@ -74,6 +75,9 @@ PROBLEMS: Mapping[type[RequestError], Problem] = {
     ),
     errors.UpgradeUnsupported: Problem(
         501, "upgrade_unsupported", "Upgrade not supported", "http_upgrade_failed"
+    ),
+    errors.UnsupportedWebSocket: Problem(
+        400, "websocket_version", "Unsupported WebSocket version", "http_upgrade_failed", _WEBSOCKET
     ),
     errors.AmbiguousConnection: Problem(
         409, "ambiguous_connection", "Ambiguous connection", "proxy_internal_response"

@@ -210,6 +210,10 @@ def _key_place(table: Table) -> KeyPlace:
     )
     if not table.has("in"):
         table.fault("in", "is missing")
+    if place.replace and place.name.lower() == "sec-websocket-protocol":
+        table.fault(
+            "replace", "a token is never put among subprotocols; it goes into the service's own place"
+        )
     table.done()
     return place
 

@@ -12,6 +12,7 @@ from proxy.catalog.reader import nearest
 from proxy.connectors.model import ConnectorConnection, Credential
 from proxy.connectors.sources import Source
 from proxy.connectors.sources.base44 import Base44Source
+from proxy.connectors.sources.vault import VaultSource
 from proxy.errors import UnknownService
 
 Obtain = Callable[[str, str | None], Awaitable[Credential]]
@@ -75,6 +76,14 @@ class Connectors:
     async def refused(self, credential: Credential) -> Credential | None:
         """After the service refused ``credential``: a newer one to try once, or None."""
         return await self._source(credential.service).refused(credential)
+
+    def stands(self, credential: Credential) -> bool:
+        """Whether the connection of a credential given out before may still be used. No I/O, no waiting.
+
+        Its token may have been renewed since, or have ended. Only the vault can be told to give one up.
+        """
+        source = self._sources.get(credential.service)
+        return source is not None and (not isinstance(source, VaultSource) or source.stands(credential))
 
     async def get_connection(
         self, integration_type: str, *, connection: str | None = None

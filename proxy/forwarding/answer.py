@@ -4,18 +4,21 @@ llhttp (httptools) cuts the bytes into tokens; framing, truncation and what may 
 ``framing``. Ordinary answers (``framing.plain_head``) are read without it.
 """
 
+import sys
+
 import httptools
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import RequestError, UpstreamProtocol
 from proxy.forwarding.framing import AnswerHead, Plan, answer_head, check_trailers, plain_head, plan_of
+from proxy.forwarding.handshake import SWITCHED, switched_head
 from proxy.forwarding.headers import Field
 
 MAX_HEAD_BYTES = 262_144  # the largest known services stay below half; R52 asks for 64 KiB and 200 fields
 MAX_FIELDS = 1_000
 MAX_INTERIM = 16  # 1xx answers before the final one
 _FIRST_INTERIM, _FIRST_FINAL = 100, 200
-_SWITCHING = 101
+_NO_END = sys.maxsize  # of what follows a switch of protocols: bytes up to the end of the connection
 _END = b"\r\n\r\n"
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -42,6 +45,7 @@ class AnswerReader:
         "_quiet",
         "_reason",
         "_spent",
+        "_switches",
         "_tail",
         "_values",
         "complete",
@@ -59,11 +63,12 @@ class AnswerReader:
         self._parse_afresh()
         self.begin(b"")
 
-    def begin(self, method: bytes) -> None:
-        """Get ready for the answer to a request with ``method``."""
+    def begin(self, method: bytes, *, switches: bool = False) -> None:
+        """Get ready for the answer to a request with ``method``; ``switches``: 101 to a WebSocket is one."""
         if self._parsed:
             self._parse_afresh()
         self._method = method
+        self._switches = switches
         self._parts: list[bytes] = []
         self._left: int | None = None
         self.size = 0
@@ -109,11 +114,23 @@ class AnswerReader:
             self._behind += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._spoil("the service switched protocols without being asked")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switched(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._spoil("the service's answer is not well-formed HTTP/1.1")
+        else:
+            if self._switches and self.head is not None and self.head.status == SWITCHED:
+                self.head = None  # llhttp takes its fields for something else than we do
+                self._spoil("the service switched protocols unclearly")
         self._check(data, grown=self.size > size)
+
+    def _switched(self, behind: bytes) -> None:
+        """HTTP has ended, with a 101; what follows stands for itself."""
+        if self.head is None or self.head.status != SWITCHED:
+            self._spoil("the service switched protocols without being asked")
+            return
+        self._spent = True
+        self._read(behind, _NO_END)
 
     def _begins_plainly(self, data: bytes) -> bool:
         """Read an ordinary head and the body of known length behind it, without llhttp; False: not one."""
@@ -224,14 +241,9 @@ class AnswerReader:
         if self.complete or self.fault is not None:
             return
         status = self._parser.get_status_code()
-        if _FIRST_INTERIM <= status < _FIRST_FINAL:
-            self._interim += 1
-            if any(name.lower() in _FRAMING for name in self._names):
-                self._spoil("the service sent an interim answer with a body")
-            elif status == _SWITCHING:
-                self._spoil("the service switched protocols without being asked")
-            elif self._interim > MAX_INTERIM:
-                self._spoil("the service sent too many interim answers")
+        switched = status == SWITCHED and self._switches
+        if _FIRST_INTERIM <= status < _FIRST_FINAL and not switched:
+            self._interim_head(status)
             return
         if len(self._names) > MAX_FIELDS:
             self._spoil("the service's answer has too many header fields")
@@ -247,20 +259,39 @@ class AnswerReader:
         if b" \r\n" in raw or b"\t\r\n" in raw:
             self._values = [value.rstrip(b" \t") for value in self._values]
         try:
-            self.head = answer_head(
-                version=self._parser.get_http_version(),
-                status=status,
-                reason=self._reason,
-                names=self._names,
-                values=self._values,
-                method=self._method,
-            )
+            self.head = self._switched_head() if switched else self._final_head(status)
         except UpstreamProtocol as error:
             self.fault = error
+            return
+        if switched:
             return
         self._plan = plan_of(self._names)  # the next answer on this connection may well look alike
         if self.head.body == "none":
             self.complete = True
+
+    def _interim_head(self, status: int) -> None:
+        self._interim += 1
+        if any(name.lower() in _FRAMING for name in self._names):
+            self._spoil("the service sent an interim answer with a body")
+        elif status == SWITCHED:
+            self._spoil("the service switched protocols without being asked")
+        elif self._interim > MAX_INTERIM:
+            self._spoil("the service sent too many interim answers")
+
+    def _final_head(self, status: int) -> AnswerHead:
+        return answer_head(
+            version=self._parser.get_http_version(),
+            status=status,
+            reason=self._reason,
+            names=self._names,
+            values=self._values,
+            method=self._method,
+        )
+
+    def _switched_head(self) -> AnswerHead:
+        if self._parser.get_http_version() != "1.1":
+            raise UpstreamProtocol("the service switched protocols in another version than HTTP/1.1")
+        return switched_head(reason=self._reason, names=self._names, values=self._values)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -273,7 +304,7 @@ class AnswerReader:
     def on_message_complete(self) -> None:
         """A message has ended: an interim one, or the final one."""
         self._spent = self._spent or not self._parser.should_keep_alive()
-        if self.complete or self.head is None or self.fault is not None:
+        if self.complete or self.head is None or self.fault is not None or self.head.status == SWITCHED:
             return
         if self.trailers:
             try:

@@ -20,6 +20,7 @@ from proxy.errors import RequestError, RequestTimeout
 from proxy.forwarding.limits import ServerLimits
 from proxy.forwarding.malformed import behind, is_foreign, last_before_close, refusal_of
 from proxy.forwarding.repeat import Repeat
+from proxy.forwarding.switching import Switching
 from proxy.forwarding.upstream import UpstreamConnection
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -60,7 +61,8 @@ class CallerConnection(RequestHandler):
 
     ``keep`` is set by the handler for each request: whether the connection may carry another one.
     ``listener``: the service that the listener is for, if it is for one only. ``source`` is the upstream
-    connection whose body is being written to this caller. ``repeat``: see there.
+    connection whose body is being written to this caller. ``repeat``: see there. ``switching``: the caller's
+    bytes, once it has asked for another protocol.
     """
 
     __slots__ = (
@@ -82,6 +84,7 @@ class CallerConnection(RequestHandler):
         "repeat",
         "server",
         "source",
+        "switching",
         "tls",
     )
 
@@ -111,6 +114,7 @@ class CallerConnection(RequestHandler):
         self._unsent = 0
         self.keep = True
         self.source: UpstreamConnection | None = None
+        self.switching: Switching | None = None
         self.repeat = Repeat()
         self.listener: str | None = None
         self.peer = ""
@@ -134,12 +138,17 @@ class CallerConnection(RequestHandler):
         direct, self._direct = self._direct, None
         if direct is not None:
             direct.caller_left()
+        if self.switching is not None:
+            self.switching.left(in_order=exc is None)
         super().connection_lost(exc)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp says None; asyncio takes both
         """A caller that ends its side has left; a body under way is cut and cannot seem whole (R45)."""
+        if self.switching is not None:
+            return self.switching.ended()
         if self.source is not None:
             self.abort()
+        return False
 
     def check(self, now: float) -> None:
         """Enforce the timers that concern this side; called by the server's sweep with loop time."""
@@ -151,6 +160,8 @@ class CallerConnection(RequestHandler):
                 self.transport.abort()
         elif self._reads_nothing(self.transport, now):
             self.transport.abort()
+        elif self.switching is not None:
+            self.switching.check()
         elif self._state == "head" and not self._messages:
             limit = (
                 self._limits.head_s
@@ -189,6 +200,8 @@ class CallerConnection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a malformed message ends the connection after what came before it is answered."""
         if self._force_close or self._close or self._deaf or self._state == "lingering":
+            if self.switching is not None:
+                self.switching.data(data)
             return
         if self._is_same(data):
             self._request_count += 1
@@ -262,7 +275,10 @@ class CallerConnection(RequestHandler):
         if messages[-1][0].upgrade and messages[-1][1] is EMPTY_PAYLOAD:
             # aiohttp's parser loses what stands behind in the same piece (3.14.5), or would if it is paused:
             # the rest of it would be read as a request of its own
-            self._deaf = self._deaf or bool(self._head_raw) or len(self._messages) > 1
+            alone = len(self._messages) == 1
+            if self._deaf and alone and self.transport is not None:  # an upgrade that the parser knows
+                self.switching = Switching(self.transport, self._head_raw)
+            self._deaf = self._deaf or bool(self._head_raw) or not alone
         message, body = messages[0]
         if len(messages) == 1 and body is EMPTY_PAYLOAD and not message.chunked and not self._head_raw:
             if raw is data and len(data) <= _LONGEST_SAME:

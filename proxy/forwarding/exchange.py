@@ -10,6 +10,7 @@ from proxy.errors import RequestError, UpstreamUnreachable
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
+from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.links.rewriting import Changes, Links
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.refusal import MOST_S, Rule, is_readable, judge
@@ -17,6 +18,7 @@ from proxy.forwarding.relay import Relay
 from proxy.forwarding.scrub import Scrubber, masked, worth_scrubbing
 from proxy.forwarding.upload import END_OF_CHUNKS, Upload
 from proxy.forwarding.upstream import UpstreamConnection
+from proxy.forwarding.websocket import Judge, Tunnel
 
 _NO_TRAILERS: frozenset[bytes] = frozenset()
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
@@ -48,6 +50,8 @@ class Timeline:
 class Exchange:
     """Sends one request and waits for its head; then relays, or is dropped.
 
+    A WebSocket handshake goes out on a connection of its own, which serves nothing else.
+
     ``await exchange.send(...)``, perhaps ``await exchange.send_again(...)``, then exactly one of
     ``await exchange.relay(...)`` and ``exchange.drop()``.
 
@@ -58,9 +62,10 @@ class Exchange:
         upload: the request's body; None when it has none.
         timeline: filled in as things happen.
         clock: monotonic seconds.
+        judge: of a WebSocket that is open, see Tunnel.
     """
 
-    __slots__ = ("_caller", "_clock", "_connection", "_pool", "_timeline", "_upload", "request")
+    __slots__ = ("_caller", "_clock", "_connection", "_judge", "_pool", "_timeline", "_upload", "request")
 
     def __init__(
         self,
@@ -71,8 +76,10 @@ class Exchange:
         upload: Upload | None,
         timeline: Timeline,
         clock: Callable[[], float],
+        judge: Judge | None = None,
     ) -> None:
         self._pool = pool
+        self._judge = judge
         self.request = head
         self._caller = caller
         self._timeline = timeline
@@ -96,6 +103,8 @@ class Exchange:
             UpstreamError: what the service did; CallerError: what the caller's body did.
         """
         self._timeline.sent_at = self._clock()
+        if self.request.websocket:
+            return await self._send_on_new(origin, outgoing)
         connection = self._pool.take(origin)
         if connection is None and await self._pool.resolved_anew(origin):
             connection = self._pool.take(origin)
@@ -154,7 +163,7 @@ class Exchange:
         self._connection = connection
         self._timeline.upstream = connection.address
         if self._upload is None:
-            connection.send(self.request.method, outgoing)
+            connection.send(self.request.method, outgoing, switches=self.request.websocket)
         else:
             self._upload.start(connection, outgoing)
 
@@ -194,8 +203,7 @@ class Exchange:
             await self._upload.stop()
         connection = self._connection
         if connection is not None and connection.take_whole_body() is not None:
-            self._connection = None
-            self._pool.give_back(connection)
+            self._let_go()
         self.drop()
         self._pool.counters.replayed += 1
         return await self.send(origin, outgoing)
@@ -211,6 +219,9 @@ class Exchange:
         connection, caller = self._connection, self._caller
         if connection is None:
             raise RuntimeError("relay before send")
+        if answer.status == SWITCHED:
+            await self._switch(connection, answer, token)
+            return
         members = None
         if links is not None:
             answer, members = links.applied(answer, connection.value(b"content-type"))
@@ -229,6 +240,23 @@ class Exchange:
         if scrubber is not None:
             self._timeline.echoes += scrubber.found
         self._finish()
+
+    async def _switch(self, connection: UpstreamConnection, answer: AnswerHead, token: bytes) -> None:
+        """Relay the 101 and then bytes both ways, until one side ends."""
+        caller, timeline, judge = self._caller, self._timeline, self._judge
+        if caller.switching is None or judge is None:
+            raise RuntimeError("switched without an offer")
+        start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.reason, answer.lines)
+        timeline.status = answer.status
+        caller.write(self._masked(start, token))
+        timeline.written_at = self._clock()
+        tunnel = Tunnel(caller, caller.switching, connection, judge)
+        self._connection = None  # from here on it ends with the tunnel
+        try:
+            await tunnel.run()
+        finally:
+            timeline.bytes_in, timeline.bytes_out = tunnel.bytes_in, tunnel.bytes_out
+            timeline.cut = tunnel.error
 
     def relay_at_once(self, answer: AnswerHead, token: bytes = b"", members: Changes | None = None) -> bool:
         """Write the whole answer to the caller, if all of it has arrived; as :meth:`relay`, without waiting.
@@ -279,6 +307,9 @@ class Exchange:
             caller.keep = False
         self._timeline.status = answer.status
         start = _head_bytes(answer, self.request, trailers, keep=caller.keep, chunked=chunked)
+        return self._masked(start, token)
+
+    def _masked(self, start: bytes, token: bytes) -> bytes:
         if token in start and worth_scrubbing(token):
             self._timeline.echoes = start.count(token)
             start = masked(start, token)
@@ -302,8 +333,13 @@ class Exchange:
     def _finish(self) -> None:
         if self._upload is not None:
             self._upload.cancel()
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and self.request.websocket:
+            connection.abort()
+        elif connection is not None:
             self._pool.give_back(connection)
 
     def drop(self) -> None:

@@ -19,8 +19,8 @@ from proxy.errors import (
     MethodNotAllowed,
     TargetTooLong,
     UnsupportedTransferCoding,
-    UpgradeUnsupported,
 )
+from proxy.forwarding.handshake import check_handshake, is_websocket
 from proxy.forwarding.headers import CONTROLS, LOWER, TOKEN, Field, tokens
 
 Body = Literal["none", "length", "chunked"]
@@ -64,6 +64,8 @@ SINGLETONS = frozenset(
         b"range",
         b"referer",
         b"sec-fetch-site",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
         b"user-agent",
         b"x-http-method",
         b"x-http-method-override",
@@ -102,7 +104,7 @@ class Head(NamedTuple):
     ``Connection`` listed besides close and keep-alive. ``wants_close``: whether this connection ends after
     the answer (HTTP/1.0 rules included). ``odd_names``: some name has ``_`` or ``.`` (R32, decided once the
     service is known). ``from_page``: a browser says that another site's page is asking, or asks whether it
-    may (R88).
+    may (R88). ``websocket``: it is a WebSocket handshake, and a good one.
     """
 
     method: bytes
@@ -116,6 +118,7 @@ class Head(NamedTuple):
     values: Mapping[bytes, bytes]
     connection_names: frozenset[bytes]
     odd_names: bool
+    websocket: bool = False
 
     def __repr__(self) -> str:
         return f"<Head {self.method!r}, {len(self.fields)} fields>"  # values and targets may hold keys
@@ -162,7 +165,7 @@ def gate(
 
     Raises:
         BadRequest, MethodNotAllowed, UnsupportedTransferCoding, ExpectationFailed, HeadersTooLarge,
-        TargetTooLong, UpgradeUnsupported.
+        TargetTooLong, UpgradeUnsupported, UnsupportedWebSocket.
     """
     if version != (1, 1) and version != (1, 0):  # noqa: PLR1714  # a set lookup would hash the tuple
         raise BadRequest("only HTTP/1.1 and HTTP/1.0 are spoken here")
@@ -179,8 +182,11 @@ def gate(
     names, wants_close = _NO_NAMES, http10
     if b"connection" in values:
         names, wants_close = _connection(fields, values, http10=http10)
+    websocket = False
     if b"upgrade" in values and b"upgrade" in names and not http10:
-        _refuse_upgrade(values[b"upgrade"])
+        websocket = is_websocket([value for lower, _, value in fields if lower == b"upgrade"])
+        if websocket:
+            check_handshake(verb, values, names, has_body=body != "none")
     if b"expect" in values and values[b"expect"].lower() != b"100-continue":
         raise ExpectationFailed("the only expectation that can be met is 100-continue")
     distinct = b"".join(values)
@@ -196,6 +202,7 @@ def gate(
         values,
         names,
         b"_" in distinct or b"." in distinct,
+        websocket,
     )
 
 
@@ -294,13 +301,6 @@ def _connection(
     except ValueError:
         raise BadRequest("Connection is not a list of tokens") from None
     return names - _NOT_NAMES, b"close" in names or (http10 and b"keep-alive" not in names)
-
-
-def _refuse_upgrade(protocols: bytes) -> None:
-    # A server may ignore an upgrade (RFC 9110 §7.8). java.net.http offers h2c on every first plain request
-    # and goes on in HTTP/1.1 when it is ignored; a WebSocket client would wait for a 101 that never comes.
-    if protocols.strip().lower() != b"h2c":
-        raise UpgradeUnsupported("protocol upgrades (WebSocket) are not forwarded")
 
 
 def _host(value: bytes | None, *, http10: bool) -> bytes:

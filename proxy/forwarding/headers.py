@@ -81,6 +81,9 @@ NEVER_RETURNED = HOP_BY_HOP | MARKERS | ABOUT_THE_ORIGIN | {b"content-length"}
 # Fields of answers that hold addresses (RFC 9110 §10.2.2, §8.7; RFC 8288 §3).
 ADDRESSES = frozenset({b"location", b"content-location", b"link"})
 
+# RFC 6455 §4.1: the one field of a handshake that pages can fill; some put a credential among its members.
+SUBPROTOCOLS = b"sec-websocket-protocol"
+
 _OPTIONS = frozenset({b"close", b"keep-alive"})
 
 VIA: Field = (b"Via", b"1.1 connector-proxy")

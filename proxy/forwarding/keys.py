@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.catalog.model import KeyPlace, Service
 from proxy.errors import AmbiguousKey, Fault, InvalidKey
 from proxy.forwarding.gate import Head
-from proxy.forwarding.headers import fold
+from proxy.forwarding.headers import SUBPROTOCOLS, fold
 from proxy.forwarding.permits import Decider, compile_permits, parse_permit
 from proxy.keys import KEY_LENGTH, PREFIX, KeyRecord, Kind, digest
 
@@ -124,9 +124,18 @@ def _from_headers(head: Head, names: tuple[bytes, ...]) -> list[bytes]:
     found: list[bytes] = []
     for low, _, value in head.fields:
         if value and (fold(low) if head.odd_names else low) in names:
+            if low == SUBPROTOCOLS:
+                found.extend(_from_subprotocols(value))
+                continue
             scheme, space, rest = value.partition(b" ")
             found.append(rest.strip() if space and scheme.lower() in _SCHEMES else value)
     return found
+
+
+def _from_subprotocols(value: bytes) -> list[bytes]:
+    """The keys among the members, bare or behind a prefix with a dot; the others are what they seem."""
+    last_parts = [member.strip(b" \t").rpartition(b".")[2] for member in value.split(b",")]
+    return [part for part in last_parts if part.startswith(_PREFIX)]
 
 
 def from_authorization(value: bytes) -> bytes:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from proxy import accesslog
 from proxy.forwarding.exchange import Timeline
+from proxy.forwarding.handshake import SWITCHED
 from proxy.metrics import Metrics
 from proxy.problems import row
 
@@ -101,6 +102,11 @@ class Recorder:
                     added = timeline.sent_at - record.started + timeline.written_at - timeline.head_at
         if timeline.cut is not None:
             record.outcome, record.error = "cut", row(timeline.cut).code
+        answered = duration
+        if (
+            record.status == SWITCHED and first_byte is not None
+        ):  # how long a WebSocket lives is its own affair
+            answered = first_byte + (added or 0.0)
         self._metrics.echoes += timeline.echoes
         if record.error is not None:
             self._metrics.refused(record.error)
@@ -111,7 +117,7 @@ class Recorder:
             record.status,
             bytes_in=timeline.bytes_in,
             bytes_out=timeline.bytes_out,
-            duration=duration,
+            duration=answered,
             added=added,
             first_byte=first_byte,
         )

@@ -13,7 +13,8 @@ from proxy.catalog.model import Auth, Host, KeyPlace, Scheme, Service
 from proxy.catalog.origin import Origin
 from proxy.errors import BadRequest, CredentialInvalid
 from proxy.forwarding.gate import Head, HeadField
-from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, Memo, fold
+from proxy.forwarding.handshake import UPGRADING, without_key
+from proxy.forwarding.headers import NEVER_SENT, REQUEST_PREFIXES, SUBPROTOCOLS, Memo, fold
 from proxy.forwarding.keys import Presented, query_pairs
 from proxy.forwarding.links.declared import Declared, declared_by
 from proxy.forwarding.refusal import Rule, rules_of
@@ -103,7 +104,7 @@ def prepare(
 
 def _passing(own: list[str]) -> Memo[bool]:
     """Which of a caller's fields go on: not those of ``NEVER_SENT``, nor the service's ``own`` places."""
-    dropped = NEVER_SENT | {fold(name.encode()) for name in own}
+    dropped = NEVER_SENT | {fold(name.encode()) for name in own} - {SUBPROTOCOLS}  # see _freed
     return Memo(lambda name: name not in dropped and not name.startswith(REQUEST_PREFIXES))
 
 
@@ -141,7 +142,7 @@ def request_head(head: Head, route: Route, injection: Injection, presented: Pres
         return out
     key = presented.key
     if key in out:
-        out = _compose(head, route, injection, without=key)
+        out = _compose(_freed(head, key), route, injection, without=key)
     # The last gate: whatever the steps above overlooked does not leave.
     if _holds(out, key):
         raise BadRequest(
@@ -240,16 +241,29 @@ def _compose(head: Head, route: Route, injection: Injection, *, without: bytes) 
         lines.append(injection.line)
         if injection.replace_headers:
             lines += _replaced(head, route, injection)
-    if b"te" in head.values and head.accepts_trailers:
+    if b"te" in head.values and head.accepts_trailers and not head.websocket:
         # RFC 9110 §10.1.4: TE is a connection option and has to be named as one.
         lines.append(b"TE: trailers\r\nConnection: TE\r\n")
     if head.body == "length":
         lines.append(b"Content-Length: %d\r\n\r\n" % head.length)
     elif head.body == "chunked":
         lines.append(b"Transfer-Encoding: chunked\r\n\r\n")
+    elif head.websocket:
+        lines.append(UPGRADING + b"\r\n")
     else:
         lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def _freed(head: Head, key: bytes) -> Head:
+    """The head without the key among its subprotocols: the others are what a WebSocket is about."""
+    if SUBPROTOCOLS not in head.values:
+        return head
+    freed = [
+        (low, name, without_key(value, key) if low == SUBPROTOCOLS else value)
+        for low, name, value in head.fields
+    ]
+    return head._replace(fields=tuple(one for one in freed if one[2] or one[0] != SUBPROTOCOLS))
 
 
 def _kept(head: Head, injection: Injection, without: bytes) -> list[bytes]:

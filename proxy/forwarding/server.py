@@ -61,6 +61,16 @@ class DataServer(Server):
         """Open connections."""
         return len(self._connections)
 
+    @property
+    def websockets(self) -> int:
+        """Connections on which a WebSocket is open."""
+        switched = (
+            one.switching
+            for one in self.connections
+            if isinstance(one, CallerConnection) and one.switching is not None
+        )
+        return sum(one.is_open for one in switched)
+
     def opened(self, connection: CallerConnection) -> None:
         """Turn away what comes over the limit (R64); what was accepted just before a stop is still served."""
         if len(self._connections) > self.limits.connections:

@@ -32,6 +32,19 @@ class Sink(Protocol):
         """The body will never be whole."""
 
 
+class Writer(Protocol):
+    """Whoever writes to a service that has switched protocols, for as long as both want."""
+
+    def pause(self) -> None:
+        """The service does not read as fast as is written."""
+
+    def resume(self) -> None:
+        """It has caught up."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
 class UpstreamConnection(asyncio.Protocol):
     """Idle, or at work on one exchange; lost or aborted at any point.
 
@@ -61,6 +74,7 @@ class UpstreamConnection(asyncio.Protocol):
         "on_head",
         "started",
         "uploading",
+        "writer",
     )
 
     def __init__(self, clock: Callable[[], float], on_lost: Callable[["UpstreamConnection"], None]) -> None:
@@ -76,6 +90,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.lane: LaneKey | None = None
         self.address = ""
         self.on_head: Callable[[], None] | None = None
+        self.writer: Writer | None = None
         self.idle_since = self.last_activity = self.started = clock()
 
     # --- the exchange, for whoever forwards ---------------------------------------------------------
@@ -105,15 +120,17 @@ class UpstreamConnection(asyncio.Protocol):
         """Trailer fields of a complete chunked answer."""
         return self._reader.trailers
 
-    def send(self, method: bytes, data: bytes, *, uploading: bool = False) -> None:
+    def send(self, method: bytes, data: bytes, *, uploading: bool = False, switches: bool = False) -> None:
         """Begin an exchange: write the head, and as much of the body as is there, of one request.
+
+        ``switches``: it is a WebSocket handshake; after a 101 :meth:`push` sends more.
 
         Raises:
             UpstreamUnreachable: the connection has closed; nothing was sent.
         """
         if not self.usable or self._transport is None:
             raise UpstreamUnreachable("the connection to the service closed before the request was sent")
-        self._reader.begin(method)
+        self._reader.begin(method, switches=switches)
         self._at_work = True
         self.answered = False
         self.uploading = uploading
@@ -136,6 +153,34 @@ class UpstreamConnection(asyncio.Protocol):
                 await self._write_waiter
             finally:
                 self._write_waiter = None
+
+    @property
+    def gone(self) -> bool:
+        """Closed, by whomever."""
+        return self._lost
+
+    @property
+    def halves(self) -> bool:
+        """One side can be ended without the other: not over TLS."""
+        return self._transport is not None and self._transport.can_write_eof()
+
+    def push(self, data: bytes) -> None:
+        """Send bytes of another protocol; ``writer`` is told when to stop, and when they get lost."""
+        if not self._lost and self._transport is not None:
+            self.last_activity = self._time()
+            self._transport.write(data)
+
+    def end_writing(self) -> bool:
+        """Tell the service that nothing more comes; false where that is not possible without closing."""
+        if self._lost or self._transport is None or not self.halves:
+            return False
+        self._transport.write_eof()
+        return True
+
+    def close(self) -> None:
+        """End the connection in order: what was written arrives."""
+        if self._transport is not None and not self._lost:
+            self._transport.close()
 
     def upload_finished(self) -> None:
         """The whole request is written: from now on the first-byte timeout counts."""
@@ -289,23 +334,28 @@ class UpstreamConnection(asyncio.Protocol):
         if self._at_work and self._reader.complete and self._sink is not None:
             sink, self._sink = self._sink, None
             sink.end([])
-        return False
+        return self.writer is not None and self.halves
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """The connection is gone; an exchange that was not complete has failed."""
         self._lost = True
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
+        writer = self.writer
         if self._at_work and not self._reader.complete:
             if self.answered:
                 self._fail(UpstreamProtocol("the service closed the connection in the middle of its answer"))
             else:
                 self._fail(UpstreamUnreachable("the service closed the connection before an answer"))
+        if writer is not None:
+            writer.lost()
         self._on_lost(self)
 
     def pause_writing(self) -> None:
         """The service does not read as fast as we write."""
         self._paused_writing = True
+        if self.writer is not None:
+            self.writer.pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -313,6 +363,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.last_activity = self._time()
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
+        if self.writer is not None:
+            self.writer.resume()
 
     def _wake(self) -> None:
         if self.on_head is not None:

@@ -128,10 +128,15 @@ async def _(lab: Lab) -> strict.Message:
 
 @provokes("upgrade_unsupported")
 async def _(lab: Lab) -> strict.Message:
+    return await lab.call("GET", "/test/x", fields=[("Connection", "Upgrade"), ("Upgrade", "TLS/1.0")])
+
+
+@provokes("websocket_version")
+async def _(lab: Lab) -> strict.Message:
     fields = [
         ("Connection", "Upgrade"),
         ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Version", "8"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ]
     return await lab.call("GET", "/test/x", fields=fields)

@@ -45,6 +45,7 @@ class Source:
         self.newer: Credential | None = None
         self.refusals: list[Credential] = []
         self.failure: BaseException | None = None
+        self.removed: set[str] = set()
 
     def ready(self, service: str, connection: str | None) -> Credential | None:
         found = self.at_hand.get(connection)
@@ -60,6 +61,9 @@ class Source:
 
     def named_by(self, service: str, header: object) -> None:  # noqa: ARG002  # no headers name anything here
         return None
+
+    def stands(self, credential: Credential) -> bool:
+        return credential.connection_id not in self.removed
 
     async def refused(self, credential: Credential) -> Credential | None:
         self.refusals.append(credential)

@@ -92,7 +92,7 @@ class Peer(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.ended.set()
         self._news.set()
-        return False
+        return self._upstream.half_open
 
     def connection_lost(self, _: Exception | None) -> None:
         self.ended.set()
@@ -186,6 +186,7 @@ class Upstream:
         self.arrival = asyncio.Event()
         self.script: Script = echo
         self.hold = False
+        self.half_open = False  # the end of the other side is not the end of ours
         self.keep = True
         self.era = 0
         self.port = 0

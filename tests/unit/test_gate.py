@@ -65,7 +65,7 @@ CL, TE = b"Content-Length", b"Transfer-Encoding"
         pytest.param([(b"Expect", b"100-continue, x")], ExpectationFailed, id="R21-list"),
         pytest.param([(b"Connection", b'close, "x"')], BadRequest, id="R29-not-tokens"),
         pytest.param(
-            [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")], UpgradeUnsupported, id="websocket"
+            [(b"Connection", b"Upgrade"), (b"Upgrade", b"TLS/1.0")], UpgradeUnsupported, id="upgrade"
         ),
         pytest.param(
             [(b"Connection", b"keep-alive, UPGRADE"), (b"Upgrade", b"h2c, websocket")],

@@ -52,9 +52,9 @@ RFC9209 = {
     "proxy_loop_detected",
 }
 
-# Status by status; 501 upgrade_unsupported is WebSocket's
+# Status by status
 STATUSES = {
-    400: {"bad_request", "ambiguous_target", "ambiguous_key"},
+    400: {"bad_request", "ambiguous_target", "ambiguous_key", "websocket_version"},
     401: {"invalid_key"},
     403: {"not_permitted", "credential_path"},
     404: {"unknown_service"},

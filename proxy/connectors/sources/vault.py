@@ -111,6 +111,11 @@ class VaultSource:
         except (NotConnected, UnavailableError):
             return None
 
+    def stands(self, credential: Credential) -> bool:
+        """The connection is neither removed nor frozen, and its grant, if it is dead, is not used up yet."""
+        held = self._vault.snapshot.held.get(credential.connection_id)
+        return held is not None and held.credential is not None
+
     async def close(self) -> None:
         """The vault belongs to whoever opened it."""
 

@@ -10,7 +10,7 @@ from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
 from proxy.connectors.module import Obtain
 from proxy.connectors.sources.base44 import CONTEXT_HEADERS
-from proxy.errors import BodyTooLarge, InvalidKey, NotPermitted, UnknownService
+from proxy.errors import BodyTooLarge, InvalidKey, NotPermitted, UnknownService, UpgradeUnsupported
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.form import refuse_key
@@ -45,6 +45,9 @@ class Credentials(Protocol):
 
     async def refused(self, credential: Credential) -> Credential | None:
         """The service refused it: a newer one, or None when there is none to be had."""
+
+    def stands(self, credential: Credential) -> bool:
+        """Whether its connection may still be used, whatever became of that very token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,8 @@ class Admission:
         """A presigned address needs no key; one that comes along all the same goes no further."""
         head, target, _, caller, record, now = request
         record.service = service.type_id
+        if head.websocket:
+            raise UpgradeUnsupported("an address that needs no key opens no WebSocket")
         self._check_size(head)
         grant, route = self._capabilities.judged(
             target, head.method, service, keyring=self.terms.keyring, now=now, peer=caller.peer or None

@@ -9,13 +9,14 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy import accesslog, log
-from proxy.errors import InvalidKey, RequestError
+from proxy.errors import BadRequest, InvalidKey, RequestError
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.direct import Direct
 from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.admission import Admission, Admitted, Terms
 from proxy.forwarding.handler.sending import Sending, Sent
+from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
@@ -106,6 +107,10 @@ class DataPlane:
         if own is not None:
             self._write(own, about.record, caller, head)
             return
+        if head.websocket and caller.switching is None:
+            raise BadRequest(
+                "a WebSocket handshake may not be sent behind a request that is not answered yet"
+            )
         admitted = await self._admission.judged(head, payload, caller, about.record)
         with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
             await self._sending.forward(admitted, payload, caller, about.timeline)
@@ -182,7 +187,10 @@ class DataPlane:
         except RequestError as error:
             await self._refuse(error, record, caller, about.head, payload)
         except asyncio.CancelledError:
-            record.outcome, record.status = "caller_left", accesslog.CALLER_LEFT
+            if about.timeline.status == SWITCHED:  # how most WebSockets end, unless it was a stop that cut it
+                record.outcome, record.status = "cut" if self.draining else "answered", SWITCHED
+            else:
+                record.outcome, record.status = "caller_left", accesslog.CALLER_LEFT
             raise
         except Exception as error:  # noqa: BLE001  # a fault of ours needs an answer too
             log.crash("data_path_failed", error, request_id=record.request_id)

@@ -14,7 +14,7 @@ from proxy.forwarding.held import hold
 from proxy.forwarding.keys import Grant
 from proxy.forwarding.permits import graphql, marked
 from proxy.forwarding.permits.preset import Call
-from proxy.forwarding.permits.verdicts import NO_PERMIT, check_open
+from proxy.forwarding.permits.verdicts import check_open, no_permit
 from proxy.forwarding.record import Record
 from proxy.forwarding.routing import Route
 from proxy.problems import row
@@ -60,7 +60,7 @@ async def passed(
     call = _call(head, route, method, route.connection if credential is None else credential.connection)
     if call.connection is None and grant.permits.names_connections(service.type_id):
         if not marked.could_allow(grant.permits, call):
-            raise NotPermitted(NO_PERMIT, service=service.type_id)
+            raise NotPermitted(no_permit(method), service=service.type_id)
         credential = await obtain(service.type_id, None)
         call = call._replace(connection=credential.connection)
     refused, document, observed = marked.judge(grant.permits, call)
@@ -71,6 +71,14 @@ async def passed(
             raise refused
         record.observed = row(refused).code
     return Passed(credential or await obtain(service.type_id, route.connection), body)
+
+
+def why_not(head: Head, grant: Grant, route: Route, method: str, connection: str) -> RequestError | None:
+    """Why a call that carries no document would be refused by now, by permits with words; None: it would not."""
+    refused, document, observed = marked.judge(grant.permits, _call(head, route, method, connection))
+    if document is not None:
+        refused = NotPermitted(marked.NOT_READ_ONLY, service=route.service.type_id)
+    return None if observed else refused
 
 
 def _call(head: Head, route: Route, method: str, connection: str | None) -> Call:

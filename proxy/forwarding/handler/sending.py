@@ -12,6 +12,7 @@ from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.handler.admission import Admitted, Terms
+from proxy.forwarding.handler.standing import why_over
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities, bare
 from proxy.forwarding.links.rewriting import AddressMaps, Links
@@ -21,6 +22,7 @@ from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
 from proxy.forwarding.routing import Route, resolve_host
 from proxy.forwarding.upload import BodyLimits, Upload
+from proxy.forwarding.websocket import Judge
 
 _INJECTIONS_KEPT = 4096
 
@@ -74,7 +76,15 @@ class Sending:
             presented = admitted.presented
             watch = presented.key if presented is not None and admitted.watched else None
             upload = Upload(head, payload, caller, self._body_limits, body=admitted.body, watch=watch)
-        exchange = Exchange(self._pool, head, caller, upload=upload, timeline=timeline, clock=self._clock)
+        exchange = Exchange(
+            self._pool,
+            head,
+            caller,
+            upload=upload,
+            timeline=timeline,
+            clock=self._clock,
+            judge=self._judge(admitted, caller) if head.websocket else None,
+        )
         try:
             injection, outgoing = self.outgoing(admitted, caller.repeat)
             answer = await exchange.send(injection.origin, outgoing)
@@ -85,6 +95,10 @@ class Sending:
         finally:
             if upload is not None:
                 timeline.bytes_in = upload.size
+
+    def _judge(self, admitted: Admitted, caller: CallerConnection) -> Judge:
+        """What ends a WebSocket: that its handshake would be refused by now (R89)."""
+        return lambda: why_over(admitted, self.terms, now=self._wall(), peer=caller.peer)
 
     async def see_through(
         self, exchange: Exchange, answer: AnswerHead, sent: Sent, caller: CallerConnection

@@ -4,7 +4,7 @@
 ``graphql``, and ``overrides`` of the method.
 """
 
-from proxy.forwarding.permits.grammar import Permit, parse_permit, with_words
+from proxy.forwarding.permits.grammar import WEBSOCKET, Permit, parse_permit, with_words
 from proxy.forwarding.permits.overrides import (
     OVERRIDE_HEADERS,
     OVERRIDE_PARAMETERS,
@@ -16,6 +16,7 @@ from proxy.forwarding.permits.verdicts import Decider, check, check_with_any, co
 __all__ = [
     "OVERRIDE_HEADERS",
     "OVERRIDE_PARAMETERS",
+    "WEBSOCKET",
     "Decider",
     "Permit",
     "check",

@@ -12,6 +12,8 @@ from proxy.catalog.patterns import PathPattern
 
 READ_ONLY = "read-only"
 OBSERVE = "observe"
+WEBSOCKET = "WEBSOCKET"
+"""The method of a WebSocket in permits: what goes through it can read and write, whatever its GET says."""
 _WORDS = frozenset({READ_ONLY, OBSERVE})
 _SERVICE = re.compile(r"\*|[a-z][a-z0-9_]{0,63}")
 _CONNECTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from proxy.catalog.model import ReadOnlyEntry
 from proxy.errors import AmbiguousTarget, NotPermitted, RequestError
 from proxy.forwarding.permits.preset import Call, preset_of
-from proxy.forwarding.permits.verdicts import NO_PERMIT, Decider, cover
+from proxy.forwarding.permits.verdicts import Decider, cover, no_permit
 
 NOT_READ_ONLY = "the key is read-only, and this call is not in the reviewed list of calls that only read"
 
@@ -43,7 +43,7 @@ def judge(permits: Decider, call: Call) -> Finding:
     entry = preset_of(call.service).entry_for(call) if reading else None
     if entry is not None:
         return Finding(None, entry if entry.graphql else None, observed)
-    reason = NOT_READ_ONLY if reading else NO_PERMIT
+    reason = NOT_READ_ONLY if reading else no_permit(call.method)
     return Finding(NotPermitted(reason, service=call.service.type_id), None, observed)
 
 

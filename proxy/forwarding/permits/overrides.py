@@ -6,7 +6,7 @@ from proxy.catalog.model import Service
 from proxy.errors import NotPermitted
 from proxy.forwarding.gate import Head
 from proxy.forwarding.headers import fold
-from proxy.forwarding.permits.grammar import METHOD
+from proxy.forwarding.permits.grammar import METHOD, WEBSOCKET
 
 # Fields and parameters by which some servers take another method than the one in the request line. Folded,
 # lower case.
@@ -37,7 +37,7 @@ def effective_method(head: Head, query: bytes | None, service: Service) -> str:
     Raises:
         NotPermitted: an override that is not declared, not on POST, not a method, or says two things.
     """
-    method = head.method.decode()
+    method = WEBSOCKET if head.websocket else head.method.decode()
     found = _overriding_headers(head)
     # A name can hide its letters behind escapes, never all of them from one decoding.
     if query and (b"%" in query or _VERB in query.lower()):

@@ -11,7 +11,7 @@ from proxy.catalog.model import Service
 from proxy.catalog.patterns import decode_once
 from proxy.errors import AmbiguousTarget, CredentialPath, NotPermitted
 from proxy.forwarding.headers import Memo
-from proxy.forwarding.permits.grammar import Permit
+from proxy.forwarding.permits.grammar import WEBSOCKET, Permit
 
 _Call = tuple[str, str | None, str, bytes]
 _VERDICTS = 256
@@ -152,7 +152,7 @@ def check(decider: Decider, service: Service, connection: str | None, method: st
     """
     check_open(service, path)
     if not decider.allows(service.type_id, connection, method, path):
-        raise NotPermitted(NO_PERMIT, service=service.type_id)
+        raise NotPermitted(no_permit(method), service=service.type_id)
 
 
 def check_with_any(decider: Decider, service: Service, method: str, path: bytes) -> None:
@@ -163,10 +163,14 @@ def check_with_any(decider: Decider, service: Service, method: str, path: bytes)
     """
     check_open(service, path)
     if not decider.could_allow(service.type_id, method, path):
-        raise NotPermitted(NO_PERMIT, service=service.type_id)
+        raise NotPermitted(no_permit(method), service=service.type_id)
 
 
-NO_PERMIT = "the key has no permit for this call"
+def no_permit(method: str) -> str:
+    """What is said of a call with that method which no permit is for."""
+    if method == WEBSOCKET:
+        return "the key has no permit for this WebSocket: it takes one for all methods, or for WEBSOCKET"
+    return "the key has no permit for this call"
 
 
 def check_open(service: Service, path: bytes) -> None:
