@@ -11,8 +11,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.errors import RequestError, UpstreamProtocol
 from proxy.forwarding.framing import AnswerHead, Plan, answer_head, check_trailers, plain_head, plan_of
-from proxy.forwarding.handshake import SWITCHED, switched_head
+from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headers import Field
+from proxy.forwarding.switched import switched_head
 
 MAX_HEAD_BYTES = 262_144  # the largest known services stay below half; R52 asks for 64 KiB and 200 fields
 MAX_FIELDS = 1_000

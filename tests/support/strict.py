@@ -227,10 +227,21 @@ def _rules(fields: tuple[Field, ...], *, is_request: bool, status: int | None) -
         if _HOST.fullmatch(host) is None:
             raise Dirty(f"Host {host[:40]!r}")
         hop = _HOP_UPSTREAM.intersection(names)
-        if hop:
+        if hop and not (hop == {b"upgrade"} and _is_handshake(fields)):
             raise Dirty(f"hop-by-hop field {min(hop)!r} upstream")
     elif status is not None and (status < 200 or status == 204) and _FRAMING.intersection(names):
         raise Dirty(f"{status} with framing fields")
+
+
+def _is_handshake(fields: tuple[Field, ...]) -> bool:
+    """The one upgrade that may go upstream: a WebSocket's, and nothing else named in Connection."""
+    hop = [
+        (name.lower(), value.lower()) for name, value in fields if name.lower() in {b"connection", b"upgrade"}
+    ]
+    names = [name.lower() for name, _ in fields]
+    return hop == [(b"connection", b"upgrade"), (b"upgrade", b"websocket")] and all(
+        names.count(name) == 1 for name in (b"sec-websocket-key", b"sec-websocket-version")
+    )
 
 
 def _body(
