@@ -385,6 +385,22 @@ async def test_a_key_for_reading_opens_none() -> None:
             await opened(caller)
 
 
+async def test_a_read_only_key_opens_none_and_an_observing_one_does() -> None:
+    """No reviewed list holds a WebSocket; what only observes lets it be, from the handshake to its end (R66, R90)."""
+    async with scene(switching(mirror)) as one:
+        one.keys(steps.record("svc:read-only"))
+        async with one.calling() as caller:
+            await caller.send(handshake("/svc/live", KEY))
+            assert code(await caller.answer()) == "not_permitted"
+        one.keys(steps.record("svc:observe,GET"))
+        async with one.calling() as caller:
+            await opened(caller)
+            for connection in one.server.connections:
+                connection.check(asyncio.get_running_loop().time())  # what the sweep does
+            await caller.send(b"still here")
+            await caller.until(b"still here")
+
+
 async def test_a_service_that_does_not_answer_or_answers_badly() -> None:
     """A hang-up or an impossible switch is 502, silence 504: the caller never sees half a 101 (R46, R49, R66)."""
     cases = [

@@ -74,7 +74,7 @@ async def passed(
 
 
 def why_not(head: Head, grant: Grant, route: Route, method: str, connection: str) -> RequestError | None:
-    """Why a call that carries no document would be refused by now, by permits with words; None: it would not."""
+    """Why permits with words would refuse a call that carries no document; None: they would not."""
     refused, document, observed = marked.judge(grant.permits, _call(head, route, method, connection))
     if document is not None:
         refused = NotPermitted(marked.NOT_READ_ONLY, service=route.service.type_id)

@@ -1,4 +1,4 @@
-"""An open WebSocket was judged once; whether it would be judged so again is asked every now and then (R89)."""
+"""An open WebSocket was judged once; now and then it is asked whether it would be again (R89)."""
 
 from proxy.errors import InvalidKey, NotConnected, RequestError, UnknownService
 from proxy.forwarding.handler.admission import Admitted, Terms
