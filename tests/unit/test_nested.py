@@ -18,6 +18,7 @@ from support.nested import (
     part,
     requests,
 )
+from support.websockets import NONCE
 
 from proxy.errors import (
     AmbiguousKey,
@@ -31,6 +32,9 @@ from proxy.errors import (
 KEY = steps.KEY
 OTHER = steps.OTHER_KEY
 GET = b"GET /calendar/v3/calendars/primary HTTP/1.1\nHost: www.googleapis.com\n\n"
+HANDSHAKE = (
+    b"Upgrade: websocket\nConnection: upgrade\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: %b\n" % NONCE
+)
 
 
 def google(*parts: bytes, **more) -> bytes:
@@ -148,6 +152,7 @@ def test_a_key_that_cannot_be_taken_out_stops_the_batch() -> None:
         (b"CONNECT /calendar/v3/x HTTP/1.1\n\n", BadRequest),
         (b"GET /calendar/v3/x HTTP/1.1\nTransfer-Encoding: chunked\n\n0\n\n", BadRequest),
         (b"GET /calendar/v3/x HTTP/1.1\nUpgrade: websocket\nConnection: upgrade\n\n", BadRequest),
+        (b"GET /calendar/v3/x HTTP/1.1\n%b\n" % HANDSHAKE, BadRequest),
         (b"GET /calendar/v3/x HTTP/1.1\nX_A: 1\n\n", BadRequest),
     ],
 )
