@@ -191,7 +191,10 @@ class Judge:
         if self._at.root is None and body is not None:
             fields.append((b"Content-Length", b"%d" % len(body)))
         target = route.path if route.query is None else b"%b?%b" % (route.path, route.query)
-        return gate(inner.method.decode(), target.decode("latin-1"), (1, 1), fields, self._limits)
+        head = gate(inner.method.decode(), target.decode("latin-1"), (1, 1), fields, self._limits)
+        if head.websocket:
+            raise BadRequest("it opens a WebSocket")
+        return head
 
     def _body(self, inner: Inner) -> bytes | None:
         if inner.body is None:
