@@ -155,6 +155,7 @@ def _options(settings: Settings, share: int) -> DataPlaneOptions:
         upstream_per_service=ceil(limits.upstream_per_service / share),
         host_suffixes=tuple(suffix.lower().strip(".") for suffix in settings.data.host_suffixes),
         fallback=settings.data.fallback,
+        share=share,
         public_url=(settings.data.public_url or "").encode(),
     )
 

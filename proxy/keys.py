@@ -12,7 +12,7 @@ import secrets
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from proxy.secret import Secret
 
@@ -67,12 +67,73 @@ def digest(presented: bytes) -> bytes:
     return hashlib.sha256(presented).digest()
 
 
+# A unix socket's peer has no address. In records the unspecified one, which no peer has, stands for it: a
+# release that does not know this lets nobody in by it.
+UNIX: Network = ipaddress.ip_network("::/128")
+
+
+def parse_network(text: str) -> Network:
+    """An address or network such as ``10.1.0.0/16``, or ``unix`` for callers on a unix socket.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    try:
+        return UNIX if text == "unix" else ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address or network such as 10.1.0.0/16, nor unix") from None
+
+
+def network_text(network: Network) -> str:
+    """What :func:`parse_network` reads."""
+    return "unix" if network == UNIX else str(network)
+
+
+MOST_AT_ONCE = 100_000
+_RATE = re.compile(r"([1-9][0-9]{0,5})/([smh])", re.ASCII)
+_PERIODS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many requests in so many seconds.
+
+    Raises:
+        ValueError: not a positive number, or another period than a second, minute or hour.
+    """
+
+    requests: int
+    seconds: int
+
+    LONGEST_S: ClassVar[int] = max(_PERIODS.values())
+
+    def __post_init__(self) -> None:
+        if self.requests < 1 or self.seconds not in _PERIODS.values():
+            raise ValueError("a rate is a number of requests in a second, minute or hour")
+
+    def __str__(self) -> str:
+        return f"{self.requests}/{next(name for name, length in _PERIODS.items() if length == self.seconds)}"
+
+
+def parse_rate(text: str) -> Rate:
+    """``10/s``, ``100/m`` or ``1000/h``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no rate such as 10/s, 100/m or 1000/h")
+    return Rate(int(found[1]), _PERIODS[found[2]])
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
     """A key as it is stored or declared: everything but the key.
 
     ``permits`` are texts in the grammar of ``forwarding.permits``; ``root``: the service that addresses
-    without a service id go to; ``expires_at`` and ``revoked_at``: seconds since the epoch.
+    without a service id go to; ``expires_at`` and ``revoked_at``: seconds since the epoch. ``rate``,
+    ``concurrency`` (requests at once): None, no limit; they hold for all processes of a host together.
     """
 
     key_id: str
@@ -86,6 +147,8 @@ class KeyRecord:
     expires_at: float | None = None
     revoked_at: float | None = None
     declared: bool = False
+    rate: Rate | None = None
+    concurrency: int | None = None
 
     def is_live(self, now: float) -> bool:
         """Neither revoked nor expired at ``now`` (seconds since the epoch)."""

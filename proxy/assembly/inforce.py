@@ -79,7 +79,17 @@ def declared_keys(settings: Settings) -> Mapping[str, KeyRecord]:
             faults.extend(error.faults)
             continue
         key_id = f"declared:{name}"
-        records[key_id] = KeyRecord(key_id, name, digest, permits, root=key.root, declared=True)
+        records[key_id] = KeyRecord(
+            key_id,
+            name,
+            digest,
+            permits,
+            root=key.root,
+            networks=key.networks,
+            declared=True,
+            rate=key.rate,
+            concurrency=key.concurrency or None,
+        )
     if faults:
         raise ConfigurationError(*faults)
     return records

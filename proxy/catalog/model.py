@@ -6,6 +6,7 @@ Paths are patterns on the upstream path without query (see ``patterns``).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Literal
 
 from proxy.catalog.grants import Failure, OAuth, Verified, Verify
@@ -131,7 +132,8 @@ class RateLimit:
 class ErrorShape:
     """The service's own shape for errors that the proxy makes; ``{code}`` and ``{message}`` are filled in.
 
-    ``status`` goes out instead of the proxy's own: of ``statuses``, or of all when there are none.
+    ``status`` goes out instead of the proxy's own: of ``statuses``, or when there are none of all but 429, by
+    which clients wait (Slack's, too).
     """
 
     template: str = ""
@@ -141,7 +143,8 @@ class ErrorShape:
 
     def status_for(self, own: int) -> int:
         """What goes out where the proxy's own status is ``own``."""
-        return self.status if self.status and (not self.statuses or own in self.statuses) else own
+        replaced = own in self.statuses if self.statuses else own != HTTPStatus.TOO_MANY_REQUESTS
+        return self.status if self.status and replaced else own
 
 
 @dataclass(frozen=True, slots=True)

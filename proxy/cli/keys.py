@@ -1,7 +1,8 @@
 """``keys``: make, list and revoke proxy keys."""
 
 import hashlib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -45,7 +46,14 @@ def create(
         typer.Option("--observe", help="Let all calls pass, and note those that the permits would refuse."),
     ] = False,
     network: Annotated[
-        list[str] | None, typer.Option("--network", metavar="CIDR", help="Only from there; several times.")
+        list[str] | None,
+        typer.Option("--network", metavar="CIDR|unix", help="Only from there; several times."),
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option("--rate", metavar="10/s|100/m", help="At most so many requests.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", metavar="N", help="At most so many requests at once.")
     ] = None,
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="30d|12h|TIME", help="When it ends by itself.")
@@ -56,7 +64,14 @@ def create(
     if kind not in {"proxy", "service"}:
         raise typer.BadParameter("is proxy or service", param_hint="--kind")
     words = {"read_only": read_only or None, "observe": observe or None}
-    asked = {"root": root, "networks": network or None, "expires": expires, **words}
+    asked = {
+        "root": root,
+        "networks": network or None,
+        "expires": expires,
+        "rate": rate,
+        "concurrency": concurrency,
+        **words,
+    }
     body = {"name": name, "allow": allow, "kind": kind} | {
         field: value for field, value in asked.items() if value is not None
     }
@@ -90,12 +105,24 @@ def listing(target: Target, *, as_json: JsonOption = False) -> None:
     if as_json:
         output.document(found)
         return
-    columns = ("id", "name", "state", "permits", "root", "expires_at", "last_used_at")
+    columns = ("id", "name", "state", "permits", "limits", "root", "expires_at", "last_used_at")
     output.table(
-        (*columns[:5], "expires", "last used"),
-        [[" ".join(one[name]) if name == "permits" else one[name] for name in columns] for one in found],
+        ("id", "name", "state", "permits", "limits", "root", "expires", "last used"),
+        [
+            [
+                " ".join(one[name]) if name == "permits" else _limits(one) if name == "limits" else one[name]
+                for name in columns
+            ]
+            for one in found
+        ],
         empty="no keys yet: make one with 'connector-proxy keys create NAME --allow PERMIT'",
     )
+
+
+def _limits(key: Mapping[str, Any]) -> str:
+    """What bounds a key besides its permits, in a few words."""
+    at_once = f"{key['concurrency']} at once" if key["concurrency"] else ""
+    return ", ".join(filter(None, (key["rate"], at_once, " ".join(key["networks"]))))
 
 
 @group.command("revoke")

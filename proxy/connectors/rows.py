@@ -10,7 +10,7 @@ from typing import Any
 from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.seal import Keyring, Place, key_id_of
 from proxy.connectors.store import Row
-from proxy.keys import KeyRecord
+from proxy.keys import KeyRecord, parse_rate
 from proxy.secret import Secret
 
 CONNECTION_COLUMNS = [
@@ -52,6 +52,8 @@ KEY_COLUMNS = [
     "expires_at",
     "revoked_at",
     "sequence",
+    "rate",
+    "concurrency",
 ]
 
 
@@ -172,6 +174,8 @@ def key_of(row: Row) -> KeyRecord:
         created_at=row["created_at"] / 1000,
         expires_at=_seconds(row["expires_at"]),
         revoked_at=_seconds(row["revoked_at"]),
+        rate=None if row["rate"] is None else parse_rate(row["rate"]),
+        concurrency=row["concurrency"],
     )
 
 
@@ -189,4 +193,6 @@ def key_row(record: KeyRecord, sequence: int) -> dict[str, Any]:
         "expires_at": optional_ms(record.expires_at),
         "revoked_at": optional_ms(record.revoked_at),
         "sequence": sequence,
+        "rate": None if record.rate is None else str(record.rate),
+        "concurrency": record.concurrency,
     }

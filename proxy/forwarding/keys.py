@@ -13,7 +13,7 @@ from proxy.errors import AmbiguousKey, Fault, InvalidKey
 from proxy.forwarding.gate import Head
 from proxy.forwarding.headers import SUBPROTOCOLS, fold
 from proxy.forwarding.permits import Decider, compile_permits, parse_permit
-from proxy.keys import KEY_LENGTH, PREFIX, KeyRecord, Kind, digest
+from proxy.keys import KEY_LENGTH, PREFIX, UNIX, KeyRecord, Kind, digest
 
 _PREFIX = PREFIX.encode()
 _SCHEMES = frozenset({b"bearer", b"token", b"bot"})
@@ -182,15 +182,19 @@ def query_pairs(query: bytes) -> Iterable[tuple[bytes, bytes]]:
 class Grant:
     """A valid key's record with its permits compiled.
 
-    ``restricted``: more than the permits' services, connections, methods and paths decides over its requests.
+    ``limited``: it may be used only so fast, or so often at once. ``restricted``: this, or words in its
+    permits, so that more than service, connection, method and path decides over its requests.
     """
 
     record: KeyRecord
     permits: Decider
+    limited: bool = field(init=False)
     restricted: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "restricted", self.permits.marked)
+        limited = self.record.rate is not None or self.record.concurrency is not None
+        object.__setattr__(self, "limited", limited)
+        object.__setattr__(self, "restricted", limited or self.permits.marked)
 
 
 _ABSENT = bytes(32)
@@ -266,7 +270,7 @@ def _is_good(record: KeyRecord, now: float, peer_ip: str | None, kind: Kind) -> 
 
 def _within(record: KeyRecord, peer_ip: str | None) -> bool:
     if peer_ip is None:
-        return False
+        return UNIX in record.networks
     try:
         address = ipaddress.ip_address(peer_ip.partition("%")[0])
     except ValueError:

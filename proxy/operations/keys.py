@@ -1,6 +1,5 @@
 """Proxy keys: made, found, shown."""
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, ConflictError, Fault, ForbiddenError, MissingError
 from proxy.forwarding.permits import parse_permit, with_words
 from proxy.forwarding.permits.preset import why_no_preset
-from proxy.keys import KeyRecord, Kind, Network
+from proxy.keys import MOST_AT_ONCE, KeyRecord, Kind, Network, Rate, network_text, parse_network, parse_rate
 from proxy.operations import fields, paging
 from proxy.operations.moments import parse_moment, rfc3339
 from proxy.operations.operation import Asked, Document, Ground, Operation
@@ -25,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 class KeyRequest:
     """A key as an operator asks for it, in texts. ``expires``: ``30d``, ``12h`` or an RFC 3339 time.
 
-    ``read_only``, ``observe``: these words are added to every permit.
+    ``read_only``, ``observe``: these words are added to every permit. ``rate``: such as ``10/s``.
     """
 
     name: str
@@ -36,6 +35,8 @@ class KeyRequest:
     expires: str | None = None
     read_only: bool = False
     observe: bool = False
+    rate: str | None = None
+    concurrency: int | None = None
 
 
 async def create_key(
@@ -62,6 +63,9 @@ def _record(key_id: str, key: Secret, catalog: Catalog, asked: KeyRequest, now: 
         faults.append(Fault("root", f"there is no such service{nearest(asked.root, catalog.services)}"))
     networks = tuple(network for text in asked.networks if (network := _network(text, faults)) is not None)
     expires_at = None if asked.expires is None else expiry(asked.expires, now, faults)
+    rate = None if asked.rate is None else _rate(asked.rate, faults)
+    if asked.concurrency is not None and not 0 < asked.concurrency <= MOST_AT_ONCE:
+        faults.append(Fault("concurrency", f"is a number from 1 to {MOST_AT_ONCE}"))
     if faults:
         raise ConfigurationError(*faults)
     return KeyRecord(
@@ -74,6 +78,8 @@ def _record(key_id: str, key: Secret, catalog: Catalog, asked: KeyRequest, now: 
         networks=networks,
         created_at=now,
         expires_at=expires_at,
+        rate=rate,
+        concurrency=asked.concurrency,
     )
 
 
@@ -91,11 +97,19 @@ def _permit(text: str, catalog: Catalog, asked: KeyRequest, faults: list[Fault])
     return str(permit)
 
 
+def _rate(text: str, faults: list[Fault]) -> Rate | None:
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        faults.append(Fault("rate", str(error)))
+        return None
+
+
 def _network(text: str, faults: list[Fault]) -> Network | None:
     try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        faults.append(Fault("networks", f"{text!r} is no address or network such as 10.1.0.0/16"))
+        return parse_network(text)
+    except ValueError as error:
+        faults.append(Fault("networks", str(error)))
         return None
 
 
@@ -161,7 +175,9 @@ def key_document(record: KeyRecord, used: float | None, now: float) -> Mapping[s
         "kind": record.kind,
         "permits": list(record.permits),
         "root": record.root,
-        "networks": [str(network) for network in record.networks],
+        "networks": [network_text(network) for network in record.networks],
+        "rate": None if record.rate is None else str(record.rate),
+        "concurrency": record.concurrency,
         "created_at": None if record.declared else rfc3339(record.created_at),
         "expires_at": rfc3339(record.expires_at),
         "revoked_at": rfc3339(record.revoked_at),
@@ -186,6 +202,8 @@ async def _create(ground: Ground, asked: Asked) -> Document:
         expires=body.get("expires"),
         read_only=body.get("read_only", False),
         observe=body.get("observe", False),
+        rate=body.get("rate"),
+        concurrency=body.get("concurrency"),
     )
     record, key = await create_key(ground.vault, ground.catalog, wish, now=ground.now, actor=asked.actor)
     return {**key_document(record, None, ground.now), "key": key.reveal()}
@@ -229,6 +247,8 @@ _KEY = {
     "permits": fields.STRINGS,
     "root": fields.MAYBE_STRING,
     "networks": fields.STRINGS,
+    "rate": fields.MAYBE_STRING,
+    "concurrency": fields.maybe(fields.NUMBER),
     "created_at": fields.MAYBE_TIME,
     "expires_at": fields.MAYBE_TIME,
     "revoked_at": fields.MAYBE_TIME,
@@ -241,7 +261,11 @@ _NEW = fields.given(
         "allow": fields.several(_PERMIT, "Permits, at least one", least=1),
         "kind": fields.chosen("proxy unless said; service takes the scope admin", "proxy", "service"),
         "root": fields.SERVICE,
-        "networks": fields.several(fields.text("A network such as 10.1.0.0/16", most=50), "Only from there"),
+        "networks": fields.several(
+            fields.text("A network such as 10.1.0.0/16, or unix", most=50), "Only from there"
+        ),
+        "rate": fields.text("At most so many requests, such as 10/s or 100/m", most=20),
+        "concurrency": fields.whole("At most so many requests at once", least=1, most=MOST_AT_ONCE),
         "expires": fields.MOMENT,
         "read_only": fields.flag("Only calls that are reviewed as reading, in all permits"),
         "observe": fields.flag("Let all calls pass, and note those that the permits would refuse"),

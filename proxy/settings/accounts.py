@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy.catalog.model import Scheme
+from proxy.keys import Network, Rate
 from proxy.settings import kinds
 from proxy.settings.kinds import SecretSource
 from proxy.settings.spec import setting
@@ -75,6 +76,11 @@ class DeclaredKey:
     )
     read_only: bool = setting(
         kinds.FLAG, False, "Adds the word `read-only` to every permit: only what is reviewed as reading."
+    )
+    rate: Rate | None = setting(kinds.RATE, None, "At most so many requests.", example="10/s")
+    concurrency: int = setting(kinds.integer(), 0, "At most so many requests at once; 0: no limit.")
+    networks: tuple[Network, ...] = setting(
+        kinds.KEY_NETWORKS, [], "Only callers from there.", example=["10.1.0.0/16", "unix"]
     )
     observe: bool = setting(
         kinds.FLAG,

@@ -27,6 +27,7 @@ from proxy.forwarding.addresses import (
     parse_hostport,
 )
 from proxy.forwarding.tunnel import EgressProxy
+from proxy.keys import parse_network, parse_rate
 from proxy.secret import Secret
 
 T = TypeVar("T")
@@ -256,6 +257,10 @@ def _network(raw: object, base: Path) -> Network:
         raise ValueError(f"{text!r} is not an address or network such as 10.1.0.0/16") from None
 
 
+def _parsed(parse: Callable[[str], T]) -> Callable[[object, Path], T]:
+    return lambda raw, base: parse(_text(raw, base))
+
+
 def _dial(raw: object, base: Path) -> Dial:
     host, port = parse_hostport(_text(raw, base))
     if parse_address(host) is None:
@@ -317,6 +322,8 @@ TEXTS = listing(TEXT, "list of texts")
 HOSTS = listing(Kind("host", _host), "list of hosts")
 HOST_PATTERNS = listing(Kind("host", _host_pattern), "list of hosts, or `*.suffix`")
 NETWORKS = listing(Kind("network", _network), "list of networks")
+KEY_NETWORKS = listing(Kind("network or unix", _parsed(parse_network)), "list of networks, or unix")
+RATE = Kind("rate such as 10/s", _parsed(parse_rate), "text")
 CONNECT_TO = table(hostport_key, Kind("ip:port", _dial), "table: host:port = ip:port")
 CONFIG = table(str, TEXT, "table of texts")
 SECRET_SOURCE = Kind("env, file or command", _secret_source, "secret")

@@ -22,7 +22,6 @@ Provoke = Callable[[Lab], Awaitable[strict.Message]]
 CASES: dict[str, Provoke] = {}
 
 LATER = {
-    "rate_limited": "keys have no rate limits yet",
     "upstream_cooling_down": "off by default, and not offered yet",
 }
 
@@ -87,6 +86,15 @@ async def _(lab: Lab) -> strict.Message:
 @provokes("unknown_service")
 async def _(lab: Lab) -> strict.Message:
     return await lab.call("GET", "/nothing/x")
+
+
+SLOW = keys.generate()[1].reveal()
+
+
+@provokes("rate_limited")
+async def _(lab: Lab) -> strict.Message:
+    await lab.call("GET", "/test/x", key=SLOW)
+    return await lab.call("GET", "/test/x", key=SLOW)
 
 
 @provokes("method_not_allowed")
@@ -236,6 +244,7 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
     settings = {
         "timeouts": SHORT,
         "limits": {"body_bytes": 100_000, "upstream_per_service": 2},
+        "keys.slow": {"hash": {"env": "SLOW_KEY"}, "allow": ["test"], "rate": "1/h"},
         "registrations.scripted": {"client_id": CLIENT_ID, "client_secret": {"env": "APP_SECRET"}},
         "sources.failing": {"kind": "command", "command": [sys.executable, str(failing)]},
         "sources.tenant": {"kind": "command", "command": [sys.executable, str(bare)]},
@@ -261,7 +270,7 @@ def _errors(runner: asyncio.Runner, authority, tmp_path_factory) -> Iterator[Lab
         services=services,
         allow=allow,
         tokenless=("lonely", "failing", "poisoned", "several", "ended", "tenant", "renewed"),
-        environment={"APP_SECRET": CLIENT_SECRET},
+        environment={"APP_SECRET": CLIENT_SECRET, "SLOW_KEY": SLOW},
     )
     runner.run(lab.start())
     text = lab.proxy.config.read_text()

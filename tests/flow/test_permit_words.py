@@ -1,15 +1,17 @@
-"""Keys with words in their permits, from a caller's socket to a service's: read-only, GraphQL, observe."""
+"""Restricted keys, from a caller's socket to a service's: read-only, GraphQL, observe, rates, requests at once."""
 
+import asyncio
 import json
 
 import pytest
 from support import raw, steps
-from support.plane import KEY, Scene, code, credential, scene
+from support.plane import KEY, OTHER_KEY, Scene, code, credential, scene
 from support.upstream import Peer, answer
 
-from proxy.catalog.model import Catalog, ReadOnlyEntry
+from proxy.catalog.model import Catalog, ErrorShape, ReadOnlyEntry
 from proxy.catalog.patterns import PathPattern
 from proxy.forwarding.permits.graphql import MOST_BYTES
+from proxy.keys import Rate
 
 QUERY = json.dumps({"query": "{ viewer { login } }"}).encode()
 MUTATION = json.dumps({"query": "mutation { close }"}).encode()
@@ -197,3 +199,67 @@ async def test_observing_a_large_upload():
         assert on.upstream.seen()[0].body == large
         (line,) = await on.logged()
         assert line["observed"] == "not_permitted"
+
+
+async def test_a_rate():
+    """After the last request of its rate a key gets 429 with Retry-After, and the service hears nothing; other keys go on (R64)."""
+    async with scene() as on, on.calling() as caller:
+        on.keys(steps.record("*", rate=Rate(2, 3600)), steps.record("*", key=steps.OTHER_KEY))
+        for status in (200, 200, 429, 429):
+            got = await on.ask(caller)
+            assert got.status == status
+        assert code(got) == "rate_limited"
+        assert 1 <= int(got.value("retry-after") or 0) <= 1800
+        assert (await on.ask(caller, key=OTHER_KEY)).status == 200
+        assert len(on.upstream.seen()) == 3
+
+
+async def test_a_rate_in_the_words_of_a_service():
+    """A service whose errors are answers with status 200 tells of the limit in its own words, with 429: clients wait by it (R64)."""
+    async with scene() as on:
+        shape = ErrorShape('{"ok":false,"error":"{code}"}', status=200)
+        on.put(catalog=Catalog({"svc": on.service("svc", errors=shape)}))
+        on.keys(steps.record("*", rate=Rate(1, 3600)))
+        assert (await on.call()).status == 200
+        got = await on.call()
+        assert (got.status, json.loads(got.body)) == (429, {"ok": False, "error": "rate_limited"})
+        assert got.value("retry-after") is not None
+
+
+async def test_requests_at_once():
+    """While its one place is taken, a key gets 429; when that request ends, however it does, the place is free (R64)."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            await peer.request()
+            arrived.set()
+            await go_on.wait()
+            await peer.send(answer(200, b"done"))
+
+    async with scene(script) as on:
+        on.keys(steps.record("*", concurrency=1))
+        async with on.calling() as leaving:
+            await leaving.send(raw.request("GET", "/svc/x", key=KEY))
+            await arrived.wait()
+            got = await on.call()
+            assert (got.status, code(got)) == (429, "rate_limited")
+            go_on.set()
+            assert (await leaving.answer()).status == 200
+        arrived.clear()
+        go_on.clear()
+        async with on.calling() as leaving:
+            await leaving.send(raw.request("GET", "/svc/x", key=KEY))
+            await arrived.wait()
+        go_on.set()
+        await on.logged(3)
+        assert (await on.call()).status == 200
+
+
+async def test_a_limit_that_is_taken_away():
+    """A key whose limit is taken away goes on at once, on the same connection (R89)."""
+    async with scene() as on, on.calling() as caller:
+        on.keys(steps.record("*", rate=Rate(1, 3600)))
+        assert [(await on.ask(caller)).status for _ in range(2)] == [200, 429]
+        on.keys(steps.record("*"))
+        assert [(await on.ask(caller)).status for _ in range(2)] == [200, 200]

@@ -164,3 +164,44 @@ def test_tables_take_nothing_for_markup(cli: Inside) -> None:
     """Values are shown as they are, not as colours or links of the terminal."""
     cli("keys", "create", "a", "--allow", "slack:GET:/api/[x]/**")
     assert "/api/[x]/**" in json.dumps(cli("keys", "list").out)
+
+
+def test_a_restricted_key_is_listed_as_it_was_made(cli: Inside) -> None:
+    """Words go into every permit; rate, number at once and networks are shown by ``keys list`` (R90)."""
+    made = cli(
+        "keys", "create", "r", "--allow", "slack", "--allow", "notion@team:GET", "--read-only", "--observe",
+        "--rate", "100/m", "--concurrency", "4", "--network", "10.0.0.0/8", "--network", "unix", "--json",
+    ).document  # fmt: skip
+    permits = ["slack:observe,read-only", "notion@team:observe,read-only,GET"]
+    assert made["permits"] == permits
+    (listed,) = cli("keys", "list", "--json").document
+    shown = {name: listed[name] for name in ("permits", "rate", "concurrency", "networks")}
+    assert shown == {
+        "permits": permits,
+        "rate": "100/m",
+        "concurrency": 4,
+        "networks": ["10.0.0.0/8", "unix"],
+    }
+    assert "100/m, 4 at once, 10.0.0.0/8 unix" in " ".join(cli("keys", "list").out.split())
+
+
+def test_a_service_without_a_list_refuses_read_only(cli: Inside) -> None:
+    """The preset is refused by the service's name, whether it is asked for by flag, by word, or for all (R90)."""
+    for arguments in (
+        ("--allow", "discord", "--read-only"),
+        ("--allow", "discord:read-only"),
+        ("--allow", "*", "--read-only"),
+    ):
+        done = cli("keys", "create", "x", *arguments)
+        assert done.code == 3
+        assert "discord" in done.err
+        assert "slack" in done.err
+    assert cli("keys", "list", "--json").document == []
+
+
+def test_limits_that_make_no_sense(cli: Inside) -> None:
+    """A rate or a number at once that makes no sense is named, and nothing is stored (R160)."""
+    done = cli("keys", "create", "x", "--allow", "slack", "--rate", "often", "--concurrency", "0")
+    assert done.code == 3
+    assert "'often'" in done.err
+    assert "--concurrency" in done.err

@@ -225,6 +225,7 @@ _SECONDS = st.floats(min_value=0, max_value=1e9)
         st.none() | _TEXT,
         st.none() | _TEXT,
         st.sampled_from(get_args(Outcome)),
+        st.none() | _TEXT,
     ),
     worker=st.none() | st.integers(1, 64),
 )

@@ -240,7 +240,7 @@ class Admission:
         route, grant = asked.route, asked.grant
         if judging.is_open(route) and head.body != "none":
             return await self._by_parts(request, asked, presented, body, payload)
-        if grant.restricted:
+        if grant.permits.marked:
             asking = Asking(head, grant, payload, caller, record, body)
             credential, body = await passed(asking, route, asked.method, asked.obtain, asked.credential)
         else:

@@ -17,6 +17,7 @@ from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.admission import Admission, Admitted, Terms
 from proxy.forwarding.handler.sending import Sending, Sent
 from proxy.forwarding.handshake import SWITCHED
+from proxy.forwarding.keylimits import KeyLimits
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
@@ -72,6 +73,7 @@ class DataPlane:
         self._sending = Sending(terms, pool, options, capabilities, clock=clock, wall=wall)
         self._slowdown = Slowdown()
         self._at_work: dict[str, int] = {}
+        self._key_limits = KeyLimits(options.share)
         self.take_uses = self._admission.take_uses
 
     @property
@@ -112,6 +114,15 @@ class DataPlane:
                 "a WebSocket handshake may not be sent behind a request that is not answered yet"
             )
         admitted = await self._admission.judged(head, payload, caller, about.record)
+        if admitted.grant.limited:
+            with self._key_limits.place(admitted.grant.record, self._clock()):
+                await self._served(admitted, payload, caller, about)
+        else:
+            await self._served(admitted, payload, caller, about)
+
+    async def _served(
+        self, admitted: Admitted, payload: StreamReader, caller: CallerConnection, about: _About
+    ) -> None:
         with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
             await self._sending.forward(admitted, payload, caller, about.timeline)
         about.record.status = about.timeline.status or 0
