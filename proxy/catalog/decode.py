@@ -207,6 +207,7 @@ def _key_place(table: Table) -> KeyPlace:
         name=table.text("name", required=True, form=FIELD, what="a name without spaces"),
         paths=table.patterns("paths"),
         replace=table.flag("replace"),
+        closed=table.texts("closed", form=FIELD, what="the name of a call"),
     )
     if not table.has("in"):
         table.fault("in", "is missing")

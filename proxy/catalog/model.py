@@ -106,6 +106,7 @@ class KeyPlace:
     """A further place where this service's clients put their token, so where our key may stand.
 
     ``replace``: the service expects its token in that very place (else the place is removed).
+    ``closed``: calls in SOAP that make, change or revoke credentials, for no key.
     ``paths`` hold for body places (form, soap, part); none: every path of the service. They are written in
     both spellings, with and without base_path, because the key is looked for before the address is built.
     """
@@ -114,6 +115,7 @@ class KeyPlace:
     name: str
     paths: tuple[PathPattern, ...] = ()
     replace: bool = False
+    closed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

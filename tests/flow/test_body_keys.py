@@ -18,6 +18,13 @@ paths = ["/api/*"]
 in = "soap"
 name = "sessionId"
 paths = ["/soap/**"]
+
+[[key_places]]
+in = "soap"
+name = "sessionId"
+paths = ["/services/Soap/**"]
+replace = true
+closed = ["logout"]
 """
 
 
@@ -100,3 +107,40 @@ async def test_a_form_with_a_key_only_in_the_body_is_bounded(forms: Lab) -> None
     """What a stranger may make us hold has a limit."""
     body = b"a=" + b"x" * 70_000 + b"&token=" + forms.proxy.key.encode()
     assert await answered(forms, post("/forms/api/x", body)) == 413
+
+
+SOAP = (
+    b'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Header><SessionHeader><sessionId>%b'
+    b"</sessionId></SessionHeader></e:Header><e:Body><%b/></e:Body></e:Envelope>"
+)
+
+
+async def test_the_session_of_a_soap_request_becomes_the_token(forms: Lab) -> None:
+    """Where the file says so the key is taken from the element, and the token stands in its place (sdks: Salesforce)."""
+    key, token = forms.proxy.key.encode(), TOKEN.encode()
+    for fields in ((), (bearer(forms),)):
+        data = post(
+            "/forms/services/Soap/u/59", SOAP % (key, b"query"), *fields, media=b"text/xml; charset=UTF-8"
+        )
+        assert await answered(forms, data) == 200
+        assert key not in upstream_bytes(forms)
+        assert upstream_bytes(forms).endswith(b"\r\n\r\n" + SOAP % (token, b"query"))
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (SOAP % (b"other", b"query"), 401),
+        (SOAP % (b"%K", b"logout"), 403),
+        (SOAP % (b"<!-- %K -->", b"query"), 401),
+        (SOAP.replace(b"Header", b"Other") % (b"%K", b"query"), 401),
+        (b"<!DOCTYPE x>" + SOAP % (b"%K", b"query"), 401),
+        (SOAP % (b"%K", b"a>%K</a><a"), 400),
+        (b"<x" + b"y" * 70_000 + SOAP % (b"%K", b"query"), 413),
+    ],
+)
+async def test_soap_that_is_not_taken_does_not_leave(forms: Lab, body: bytes, status: int) -> None:
+    """Another session, a closed call, the key in data, a document type, too much: nothing goes on."""
+    data = post("/forms/services/Soap/u/59", body.replace(b"%K", forms.proxy.key.encode()), media=b"text/xml")
+    assert await answered(forms, data) == status
+    assert upstream_bytes(forms) == b""

@@ -9,10 +9,11 @@ import gzip
 import importlib.resources
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
+import batches
 from support.strict import Field, Message
 from support.upstream import Peer, answer
 
@@ -68,7 +69,7 @@ Route = Callable[[Given], Reply]
 
 
 class Services:
-    """Plays all of them; ``arrived`` holds what came, in order.
+    """Plays all of them; ``arrived`` holds what came, in order, ``in_batches`` the calls inside of batches.
 
     Args:
         tokens: host -> the token that it takes.
@@ -78,11 +79,13 @@ class Services:
         self._tokens = tokens
         self._limited: dict[str, int] = {}
         self.arrived: list[Arrival] = []
+        self.in_batches: list[str] = []
 
     def fresh(self) -> None:
         """Forgets everything that came."""
         self._limited.clear()
         self.arrived.clear()
+        self.in_batches.clear()
 
     async def script(self, peer: Peer) -> None:
         """Answers each request of a connection."""
@@ -90,15 +93,33 @@ class Services:
             request = await peer.request()
             arrival = Arrival(peer.sni, request)
             self.arrived.append(arrival)
-            await peer.send(_encoded(self._reply(arrival), arrival))
+            await peer.send(self._answered(arrival))
+
+    def _answered(self, arrival: Arrival) -> bytes:
+        batch = BATCHES.get(arrival.place)
+        if batch is None or not self._is_known(arrival):
+            return _encoded(self._reply(arrival), arrival)
+        return batch(arrival.request, lambda one: self._in_batch(one, arrival.host))
+
+    def _in_batch(self, request: Message, host: str) -> bytes:
+        """A request inside of another: nothing of its own says who asks."""
+        fields = [field for field in request.fields if field[0].lower() not in {b"accept-encoding", b"host"}]
+        arrival = Arrival(host, replace(request, fields=(*fields, (b"Host", host.encode()))))
+        self.in_batches.append(arrival.call)
+        return _encoded(self._routed(arrival), arrival)
+
+    def _is_known(self, arrival: Arrival) -> bool:
+        wanted = [b"Bearer " + self._tokens[arrival.host].encode()] if arrival.needs_token else []
+        return arrival.request.values("authorization") == wanted
 
     def _reply(self, arrival: Arrival) -> Reply:
-        host, request = arrival.host, arrival.request
+        host = arrival.host
         if host not in HOSTS or arrival.sni != host:
             return Reply({"message": f"{arrival.sni} asked for {host}"}, 421)
-        wanted = [b"Bearer " + self._tokens[host].encode()] if arrival.needs_token else []
-        if request.values("authorization") != wanted:
-            return UNAUTHORIZED[host]
+        return self._routed(arrival) if self._is_known(arrival) else UNAUTHORIZED[host]
+
+    def _routed(self, arrival: Arrival) -> Reply:
+        host, request = arrival.host, arrival.request
         path, _, query = request.target.decode("latin-1").partition("?")
         place = f"{'GET' if request.method == b'HEAD' else request.method.decode()} {host}{path}"
         if place in LIMITED:
@@ -352,3 +373,8 @@ ROUTES: Mapping[str, Route] = {
     DISCOVERY: _google_document,
     f"GET {GITHUB}/search/repositories": lambda _: Reply({"total_count": 0, "items": []}),
 }
+BATCHES: Mapping[str, Callable[[Message, batches.Single], bytes]] = {
+    f"POST {GOOGLE}/batch/calendar/v3": batches.google,
+    f"POST {GRAPH}/v1.0/$batch": batches.graph,
+}
+"""Calls that hold further ones."""

@@ -101,7 +101,7 @@ class Run:
     """What one program did.
 
     ``told`` is what it printed, step -> value or error; ``trapped`` names what it wanted to reach besides
-    the proxy; ``recorded`` is every byte that services got, one item a connection; ``dirt`` the strict
+    the proxy; ``in_batches`` the calls that came inside of others; ``recorded`` is every byte that services got, one item a connection; ``dirt`` the strict
     reader's complaints about them.
     """
 
@@ -110,6 +110,7 @@ class Run:
     output: bytes
     trapped: tuple[str, ...]
     arrived: tuple[Arrival, ...]
+    in_batches: tuple[str, ...]
     recorded: tuple[bytes, ...]
     dirt: tuple[str, ...]
     conversations: tuple[Conversation, ...]
@@ -238,6 +239,7 @@ class Scene:
             output=out + err,
             trapped=tuple(trap.read_text(encoding="utf-8").splitlines()) if trap.exists() else (),
             arrived=tuple(self._services.arrived),
+            in_batches=tuple(self._services.in_batches),
             recorded=tuple(bytes(peer.received) for peer in self._upstream.peers),
             dirt=tuple(self._upstream.dirt()),
             conversations=tuple(tap.conversations),

@@ -78,7 +78,7 @@ def test_graph_pages(style: str, run: Running) -> None:
     done = run(GRAPH_LINKS)
     assert done.value(f"{style} pages") == ["one", "two", "three"]
     link = "GET graph.microsoft.com/v1.0/me/messages?$top=2&$select=subject&$skiptoken=X%27a%2Fb"
-    assert done.calls().count(link) == 2
+    assert done.calls().count(link) == 4  # and those of the batches
 
 
 def test_google_builds_from_the_document(run: Running) -> None:
@@ -87,8 +87,30 @@ def test_google_builds_from_the_document(run: Running) -> None:
     assert done.value("read")["summary"] == "Übersicht"
     assert done.value("write")["summary"] == "Über alles & mehr"
     calls = [call.partition("?")[0] for call in done.calls()]
-    assert calls == [
+    assert calls[:3] == [
         "GET www.googleapis.com/discovery/v1/apis/calendar/v3/rest",
         "GET www.googleapis.com/calendar/v3/calendars/primary",
         "POST www.googleapis.com/calendar/v3/calendars/primary/events",
     ]
+
+
+def test_google_batches(run: Running) -> None:
+    """BatchHttpRequest: folded ids, long addresses, and errors of single parts; a part without permit refuses all."""
+    done = run(CALENDAR_LINKS)
+    assert done.value("batch") == ["Übersicht", "Über alles & mehr", "events", "404"]
+    assert done.error("refused")["type"] == "HttpError"
+    assert "part 2 of the batch: the key has no permit" in done.error("refused")["text"]
+    calls = [call.partition("?")[0] for call in done.in_batches]
+    calendar = "www.googleapis.com/calendar/v3/calendars"
+    reads = [f"GET {calendar}/primary", f"POST {calendar}/primary/events", f"GET {calendar}/primary/events"]
+    assert calls == [*reads, f"GET {calendar}/missing"]
+    assert done.calls().count("POST www.googleapis.com/batch/calendar/v3") == 1
+
+
+@pytest.mark.parametrize("style", ["base", "version"])
+def test_graph_batches(style: str, run: Running) -> None:
+    """A batch as msgraph-core writes it: absolute addresses of the proxy in it, links of its answers followed."""
+    done = run(GRAPH_LINKS)
+    assert done.value(f"{style} batch") == [200, 404, "three"]
+    calls = ["GET graph.microsoft.com/v1.0/me/messages?$top=2", "GET graph.microsoft.com/v1.0/me/missing"]
+    assert list(done.in_batches) == calls * 2

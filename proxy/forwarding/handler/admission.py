@@ -65,7 +65,8 @@ class Admitted(NamedTuple):
     ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``).
     ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
     ``watched``: it is not held, but must not go on where the key stands in it. ``batch``: it holds further
-    requests, all judged, and so does the answer.
+    requests, all judged, and so does the answer. ``spliced``: the token may stand in it, so that it is never
+    sent again with another one.
     """
 
     head: Head
@@ -76,6 +77,7 @@ class Admitted(NamedTuple):
     body: bytes | None = None
     watched: bool = False
     batch: bool = False
+    spliced: bool = False
 
 
 class _Request(NamedTuple):
@@ -249,8 +251,14 @@ class Admission:
         places = body_places(route.service, route.path) if has_places else ()
         if not places:
             return Admitted(head, route, grant, presented, credential, body)
-        framed, body = await freed_body(head, body, payload, caller, places=places, key=presented.key)
-        return Admitted(framed, route, grant, presented, credential, body, watched=body is None)
+        token = credential.access_token.reveal
+        framed, body = await freed_body(
+            head, body, payload, caller, places=places, key=presented.key, token=token
+        )
+        spliced = body is not None and any(place.where == "soap" for place in places)
+        return Admitted(
+            framed, route, grant, presented, credential, body, watched=body is None, spliced=spliced
+        )
 
     async def _by_parts(
         self,

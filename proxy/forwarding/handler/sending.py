@@ -109,6 +109,7 @@ class Sending:
         if (
             rule is not None
             and credential is not None
+            and not admitted.spliced
             and injection.line in outgoing
             and await exchange.is_refused(rule, answer)
         ):
