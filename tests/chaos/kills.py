@@ -9,7 +9,7 @@ from field import Field, lap, saving
 from support.instances import DiedError
 from support.toxic import BlackHole, Slicer
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 Place = Callable[[Field], Awaitable[None]]
 
 
@@ -71,7 +71,7 @@ async def _until(look: Callable[[], Awaitable[bool]], what: str) -> None:
     deadline = time.monotonic() + LIMIT_S
     while not await look():
         if time.monotonic() > deadline:
-            raise AssertionError(f"never came to: {what}")
+            raise TimeoutError(f"never came to: {what}")
 
 
 async def _arrived(field: Field, before: int) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from field import Field, fields
-from kills import PLACES, kill_at_random, kill_inside
+from kills import PLACES, kill_at_random, kill_inside, verified
 from outages import FAULTS, OUTAGES, fault, outage
 from servers import SETTINGS, kill_server, kill_workers
+from support.proxy import NotReadyError
 from support.storm import storm
 from tally import Tally
 
@@ -20,9 +22,9 @@ class Plan:
 
     random: int = 500
     aimed: int = 100
-    servers: int = 32
+    servers: int = 16
     workers: int = 12
-    outages: int = 60
+    outages: int = 36
     faults: int = 40
     storms: int = 100
 
@@ -32,7 +34,7 @@ class Plan:
         return Plan(**{**sizes, "aimed": max(sizes["aimed"], len(PLACES))})
 
 
-ROUND_S = 60.0
+ROUND_S = 120.0
 SHORT = Plan(random=8, aimed=12, servers=0, workers=0, outages=0, faults=0, storms=0)
 
 
@@ -86,10 +88,29 @@ async def _storms(one: Field, rounds: int) -> None:
 
 
 async def guarded(one: Field, work: Awaitable[None]) -> None:
-    """A round that does not come to its end is a loss, and no reason to stop."""
+    """A round that fails is a loss, and no reason to stop; one that only ran out of time may be none."""
     try:
         async with asyncio.timeout(ROUND_S):
             await work
+    except (TimeoutError, NotReadyError) as error:
+        await _too_slow(one, f"{type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001  # whatever it is, it is told at the end
         one.lose(f"{type(error).__name__}: {error}")
+        await one.kill()
+
+
+async def _too_slow(one: Field, why: str) -> None:
+    """A crowded machine may be the reason: killed and started anew, everything has to be there all the same."""
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(ROUND_S):
+            one.relay.set()
+            one.provider.adjust(before_s=0, after_s=0)
+            one.is_outage = False
+            await one.kill()
+            await one.ground.change(("UPDATE refreshes SET retry_at = NULL",))
+            await verified(one, "not played to the end", -1, begun)
+        one.tally.unjudged.append(f"{one.where}: {why}")
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is told at the end
+        one.lose(f"{why}; and then {type(error).__name__}: {error}")
         await one.kill()

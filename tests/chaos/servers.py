@@ -22,7 +22,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "keys.chaos": {"hash": HASHED, "allow": ["*"]},
     "data": {"drain_s": 1},
 }
-BACK_S = 20.0
+BACK_S = 60.0
+GONE_S = 40.0  # a worker whose supervisor is gone may finish what it has begun
 
 
 class Server(Process):
@@ -81,11 +82,13 @@ async def kill_server(field: Field, workers: int) -> None:
     await field.kill()
     await field.ground.expire("main")
     server = await asyncio.to_thread(Server(field, workers).start)
-    children = server.workers()
-    before = await requests(field)
-    calls = asyncio.ensure_future(_callers(server, 16))
-    await asyncio.sleep(field.chance.expovariate(1 / 0.06))
-    await asyncio.to_thread(server.kill)
+    try:
+        children = server.workers()
+        before = await requests(field)
+        calls = asyncio.ensure_future(_callers(server, 16))
+        await asyncio.sleep(field.chance.expovariate(1 / 0.06))
+    finally:
+        await asyncio.to_thread(server.kill)
     field.tally.calls += (await calls).total()
     await _gone(field, children)
     what = "serve killed" if workers == 1 else f"serve --workers {workers}, supervisor killed"
@@ -95,7 +98,7 @@ async def kill_server(field: Field, workers: int) -> None:
 async def _gone(field: Field, pids: list[int]) -> None:
     """Workers end by themselves when their supervisor is gone; they would refresh on."""
     _, alive = await asyncio.to_thread(
-        psutil.wait_procs, [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 10
+        psutil.wait_procs, [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], GONE_S
     )
     for one in alive:
         field.lose(f"worker {one.pid} outlives its supervisor")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+MOST_UNJUDGED = 0.02  # of the rounds
+
 
 @dataclass(slots=True)
 class Row:
@@ -21,10 +23,14 @@ class Row:
 
 @dataclass(slots=True)
 class Tally:
-    """Rows by (what, where); ``losses``: one sentence each, and none is what a run has to come to."""
+    """Rows by (what, where); ``losses``: one sentence each, and none is what a run has to come to.
+
+    ``unjudged``: rounds that the machine was too slow to play to their end, after which nothing was missing.
+    """
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     losses: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
     acknowledged: int = 0
     calls: int = 0
     token_requests: int = 0
@@ -39,6 +45,13 @@ class Tally:
     def lose(self, where: str, what: str) -> None:
         """Something is not as it has to be."""
         self.losses.append(f"{where}: {what}")
+
+    @property
+    def status(self) -> int:
+        """Exit status: 1 something was lost, 2 too many rounds say nothing."""
+        if self.losses:
+            return 1
+        return 2 if len(self.unjudged) > MOST_UNJUDGED * self.rounds else 0
 
     @property
     def rounds(self) -> int:
@@ -57,10 +70,12 @@ class Tally:
             took = sum(row.took_s for (name, _), row in self.rows.items() if name == what)
             table.add_row(what, *cells, f"{took:.0f}")
         console.print(table)
+        for sentence in self.unjudged:
+            console.print(f"[yellow]not judged[/yellow] {sentence}", soft_wrap=True)
         for loss in self.losses:
             console.print(f"[red]lost[/red] {loss}", soft_wrap=True)
         console.print(
             f"rounds {self.rounds}, acknowledged writes {self.acknowledged}, calls {self.calls}, "
-            f"token requests {self.token_requests}, lost = {len(self.losses)}, "
+            f"token requests {self.token_requests}, not judged {len(self.unjudged)}, lost = {len(self.losses)}, "
             f"{time.monotonic() - self.begun:.0f} s"
         )

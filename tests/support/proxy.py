@@ -52,6 +52,10 @@ def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+class NotReadyError(RuntimeError):
+    """It did not end, and was not ready in its time."""
+
+
 class Process:
     """A child that listens; ``address`` and ``key`` are what a caller needs."""
 
@@ -89,7 +93,7 @@ class Process:
             if told.get("pid") == self._child.pid:
                 return dict(told)
         self.kill()
-        raise RuntimeError(f"{self.name} was not ready after {self.start_limit} s:\n{self.log}")
+        raise NotReadyError(f"{self.name} was not ready after {self.start_limit} s:\n{self.log}")
 
     @property
     def pid(self) -> int:
