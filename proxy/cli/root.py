@@ -20,6 +20,7 @@ from proxy.cli import (
     services,
     snippet,
     tokens,
+    users,
     vault,
 )
 from proxy.cli.session import JsonOption
@@ -43,6 +44,7 @@ app.add_typer(connections.group, name="connections")
 app.add_typer(keys.group, name="keys")
 app.add_typer(tokens.group, name="tokens")
 app.command("password")(password.password)
+app.add_typer(users.group, name="users")
 app.add_typer(vault.group, name="vault")
 app.command("ca")(ca.ca)
 app.command("snippet")(snippet.snippet)

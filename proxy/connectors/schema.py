@@ -165,6 +165,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             last_at BIGINT NOT NULL,
             PRIMARY KEY (key_id, service, method, path))""",
     ),
+    (
+        # people besides the first one, who is the row of admin
+        """CREATE TABLE users (
+            name TEXT PRIMARY KEY,
+            role TEXT NOT NULL,
+            email TEXT UNIQUE,
+            password TEXT,
+            created_at BIGINT NOT NULL)""",
+        "ALTER TABLE sessions ADD COLUMN user_name TEXT NOT NULL DEFAULT 'admin'",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

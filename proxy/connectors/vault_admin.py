@@ -1,12 +1,11 @@
-"""The vault's operator: the password that signs in to the control plane, and browsers that are signed in."""
+"""The vault's first user: the password that signs in to the control plane from the first start on."""
 
 from proxy.connectors.rows import to_ms
-from proxy.connectors.vault_flows import FlowVault, digest
-from proxy.secret import Secret
+from proxy.connectors.vault_flows import FlowVault
 
 
 class AdminVault(FlowVault):
-    """The part of the vault that knows who may use the control plane. Passwords come hashed."""
+    """The part of the vault that knows the first user. Passwords come hashed."""
 
     async def password(self) -> str | None:
         """The stored hash, or None where no password was made yet.
@@ -50,41 +49,3 @@ class AdminVault(FlowVault):
             ended = await change.transaction.execute("DELETE FROM sessions")
             change.detail.update(sessions_ended=ended)
         await self._erase()
-
-    async def add_session(self, session: Secret, *, expires_at: float, actor: str) -> None:
-        """Sign a browser in, and forget sessions that have run out; audited.
-
-        Raises:
-            StoreError: nothing was stored.
-        """
-        async with self._store.transaction() as transaction:
-            now = to_ms(self._clock())
-            await transaction.execute("DELETE FROM sessions WHERE expires_at <= $1", now)
-            await transaction.execute(
-                "INSERT INTO sessions (session_digest, created_at, expires_at) VALUES ($1, $2, $3)",
-                digest(session),
-                now,
-                to_ms(expires_at),
-            )
-        await self.record(actor, "admin.sign_in", "admin", {})
-
-    async def has_session(self, session: Secret) -> bool:
-        """True while the browser that keeps this is signed in.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
-        async with self._store.snapshot() as transaction:
-            rows = await transaction.fetch(
-                "SELECT expires_at FROM sessions WHERE session_digest = $1", digest(session)
-            )
-        return bool(rows) and int(rows[0]["expires_at"]) > to_ms(self._clock())
-
-    async def end_session(self, session: Secret) -> None:
-        """Sign a browser out.
-
-        Raises:
-            StoreError: nothing was changed.
-        """
-        async with self._store.transaction() as transaction:
-            await transaction.execute("DELETE FROM sessions WHERE session_digest = $1", digest(session))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from proxy.admintokens import TokenRecord
 from proxy.connectors.rows import optional_ms, to_json, to_ms
 from proxy.connectors.store import Row
-from proxy.connectors.vault_admin import AdminVault
+from proxy.connectors.vault_users import UserVault
 from proxy.errors import ConflictError, Fault, MissingError
 
 USE_NOTED_S = 60.0  # a use is written no more often: reading must not become writing
@@ -23,7 +23,7 @@ class Claim:
     sealed: bytes | None
 
 
-class TokenVault(AdminVault):
+class TokenVault(UserVault):
     """The part of the vault that knows which programs may use the admin API."""
 
     async def add_admin_token(self, record: TokenRecord, *, actor: str) -> None:

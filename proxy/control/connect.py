@@ -26,13 +26,13 @@ from proxy.control.browsers import Cookies, check_token, form_token, is_prefetch
 from proxy.control.html import Pages
 from proxy.control.origin import WrongOriginError, elsewhere
 from proxy.control.returning import safe_return
-from proxy.control.signin import SignIn
+from proxy.control.signin import SignIn, Visitor
 from proxy.errors import ConfigurationError, StateError, StoreError
 from proxy.secret import Secret
 
 _FLOW_ID = re.compile(r"[0-9a-f]{24}", re.ASCII)
 _KEPT_S = LIFE_S + 3600.0  # the browser may look at the result for a while
-_GONE, _BAD, _BUSY = 410, 400, 503
+_GONE, _BAD, _MAY_NOT, _BUSY = 410, 400, 403, 503
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -105,8 +105,8 @@ class ConnectPages:
     # --- the way out ------------------------------------------------------------------------------------
 
     async def _services(self, request: web.Request) -> web.Response:
-        session = await self._session(request)
-        if session is None:
+        visitor = await self._visitor(request)
+        if visitor is None:
             return SignIn.ask(request) if self.sign_in is not None else self._only_links()
         held = self.vault.connections()
         services = sorted(
@@ -116,11 +116,15 @@ class ConnectPages:
         return self.pages.page(
             "services",
             services=[(one, [c for c in held if c.service == one.type_id]) for one in services],
-            token=form_token(session),
+            token=form_token(visitor.session),
         )
 
-    async def _session(self, request: web.Request) -> Secret | None:
-        return None if self.sign_in is None else await self.sign_in.session(request)
+    async def _visitor(self, request: web.Request) -> Visitor | None:
+        return None if self.sign_in is None else await self.sign_in.visitor(request)
+
+    def _may_not(self, visitor: Visitor) -> web.Response:
+        text = f"{visitor.user} is a {visitor.role}; connecting accounts takes the role operator."
+        return self._problem("Your role does not allow that", text, status=_MAY_NOT)
 
     def _only_links(self) -> web.Response:
         text = "This page is only for the link that your terminal shows: open that one."
@@ -133,10 +137,12 @@ class ConnectPages:
         if "flow" in request.query:
             flow, browser = await self._held(request, request.query["flow"])
             return self._form(flow.service, browser, flow=flow)
-        session = await self._session(request)
-        if session is None:
+        visitor = await self._visitor(request)
+        if visitor is None:
             return SignIn.ask(request) if self.sign_in is not None else self._only_links()
-        return await self._new(request.query, self._service(service), session)
+        if not visitor.may("operator"):
+            return self._may_not(visitor)
+        return await self._new(request.query, self._service(service), visitor.session)
 
     async def _open(self, request: web.Request, service: str, link: Secret) -> web.Response:
         """A link is spent by being opened; from then on the address does not hold it."""
@@ -238,11 +244,14 @@ class ConnectPages:
             except ConfigurationError as error:
                 return self._form(flow.service, browser, flow=flow, fault=_sentences(error), status=_BAD)
             return self.pages.page("leaving", address=address, service=flow.service)
-        session = check_token(form, await self._session(request))
-        return await self._begin(form, self._service(request.match_info["service"]), session, scopes)
+        visitor = await self._visitor(request)
+        check_token(form, None if visitor is None else visitor.session)
+        if visitor is None or not visitor.may("operator"):
+            return SignIn.ask(request) if visitor is None else self._may_not(visitor)
+        return await self._begin(form, self._service(request.match_info["service"]), visitor, scopes)
 
     async def _begin(
-        self, form: MultiMapping[str], service: Service, session: Secret, scopes: tuple[str, ...] | None
+        self, form: MultiMapping[str], service: Service, visitor: Visitor, scopes: tuple[str, ...] | None
     ) -> web.Response:
         """A flow of a signed-in operator: begun, opened and left in one step."""
         params = {
@@ -256,14 +265,14 @@ class ConnectPages:
         flows = self.connecting.flows
         try:
             if not needs_browser(service):
-                return await self._mint(wish, service)
-            begun = await flows.begin(wish, actor="operator")
+                return await self._mint(wish, service, actor=visitor.actor)
+            begun = await flows.begin(wish, actor=visitor.actor)
             flow, browser = await flows.open(service.type_id, begun.link)
             address = await flows.depart(flow.flow_id, browser)
         except ConfigurationError as error:
             return self._form(
                 service,
-                session,
+                visitor.session,
                 fault=_sentences(error),
                 name=name,
                 params=params,
@@ -275,9 +284,9 @@ class ConnectPages:
         self.cookies.keep(response, _purpose(flow.flow_id), browser, seconds=_KEPT_S)
         return response
 
-    async def _mint(self, wish: Wish, service: Service) -> web.Response:
+    async def _mint(self, wish: Wish, service: Service, *, actor: str) -> web.Response:
         registration = await self.connecting.flows.registration_for(service, wish.registration)
-        outcome = await self.connecting.mint(service, wish.name, registration, wish.params, actor="operator")
+        outcome = await self.connecting.mint(service, wish.name, registration, wish.params, actor=actor)
         _log(outcome)
         return self._outcome(replace(outcome, return_to=wish.return_to or ""))
 

@@ -1,9 +1,10 @@
-"""Signing in to the control plane: one operator with a password, sessions that end, slowed guesses."""
+"""Signing in to the control plane: users with passwords, sessions that end, slowed guesses."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from proxy import log
 from proxy.connectors.outcomes import FlowRefused
 from proxy.connectors.passwords import hashed, is_right
+from proxy.connectors.users import FIRST, Role, SignedIn, actor_of
 from proxy.connectors.vault import Vault
 from proxy.connectors.vault_flows import new_secret
 from proxy.control.browsers import Cookies, check_token, form_token, read_form
@@ -23,6 +25,7 @@ SESSION_S = 12 * 3600.0
 _FORM_S = 3600.0
 _WINDOW_S = 60.0
 _GUESSES, _ALL_GUESSES = 5, 20
+_LONGEST_NAME = 63
 _HOME = "/"
 
 
@@ -47,6 +50,33 @@ class Attempts:
     def failed(self, address: str) -> None:
         """Count one."""
         self._failed.append((self._clock(), address))
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Whose browser asks. ``session`` is what that browser keeps; forms for it are made from that."""
+
+    session: Secret
+    signed_in: SignedIn
+
+    @property
+    def user(self) -> str:
+        """The user's name."""
+        return self.signed_in.user
+
+    @property
+    def role(self) -> Role:
+        """What the user may do."""
+        return self.signed_in.role
+
+    @property
+    def actor(self) -> str:
+        """Whom the audit names."""
+        return self.signed_in.actor
+
+    def may(self, least: Role) -> bool:
+        """Whether the user's role is that one or one above it."""
+        return self.signed_in.may(least)
 
 
 class SignIn:
@@ -108,14 +138,15 @@ class SignIn:
         """The name of a signed-in browser's cookie."""
         return self._cookies.name("session")
 
-    async def session(self, request: web.Request) -> Secret | None:
-        """What proves that this browser is signed in, or None.
+    async def visitor(self, request: web.Request) -> Visitor | None:
+        """Whose browser this is; None when it is not signed in.
 
         Raises:
             StoreError: that cannot be told.
         """
         session = self._cookies.read(request, "session")
-        return session if session is not None and await self._vault.has_session(session) else None
+        signed_in = None if session is None else await self._vault.signed_in(session)
+        return None if session is None or signed_in is None else Visitor(session, signed_in)
 
     @staticmethod
     def ask(request: web.Request) -> web.Response:
@@ -124,12 +155,18 @@ class SignIn:
         return web.Response(status=303, headers={"Location": place})
 
     async def _show(self, request: web.Request) -> web.Response:
-        if await self.session(request) is not None:
+        if await self.visitor(request) is not None:
             return _redirect(safe_return(request.query.get("return_to"), ()) or _HOME)
         return self._form(request, request.query.get("return_to"))
 
     def _form(
-        self, request: web.Request, return_to: str | None, *, fault: str = "", status: int = 200
+        self,
+        request: web.Request,
+        return_to: str | None,
+        *,
+        user: str = FIRST,
+        fault: str = "",
+        status: int = 200,
     ) -> web.Response:
         secret = self._cookies.read(request, "form") or new_secret()
         response = self._pages.page(
@@ -137,6 +174,7 @@ class SignIn:
             status=status,
             token=form_token(secret),
             return_to=safe_return(return_to, ()) or _HOME,
+            user=user,
             fault=fault,
         )
         self._cookies.keep(response, "form", secret, seconds=_FORM_S)
@@ -145,6 +183,7 @@ class SignIn:
     async def _sign_in(self, request: web.Request) -> web.Response:
         form = await read_form(request)
         return_to, address = str(form.get("return_to", "")), request.remote or ""
+        user = str(form.get("user", "")).strip()[:_LONGEST_NAME] or FIRST
         try:
             check_token(form, self._cookies.read(request, "form"))
         except FlowRefused:  # the page lay open for over an hour, was sent twice, or cookies are off
@@ -158,48 +197,58 @@ class SignIn:
                 )
                 response.headers["Retry-After"] = str(int(wait) + 1)
                 return response
-            if not await self._knows(Secret(str(form.get("password", "")))):
+            if not await self._knows(user, Secret(str(form.get("password", "")))):
                 self._attempts.failed(address)
                 log.event("sign_in_failed", level="warning", address=address)
-                return self._form(request, return_to, fault="That is not the password.", status=403)
+                fault = "That is not the password of this user, or there is no such user."
+                return self._form(request, return_to, user=user, fault=fault, status=403)
         response = _redirect(safe_return(return_to, ()) or _HOME)
-        await self._begin(response)
+        await self.begin(response, user)
         log.event("signed_in", address=address)
         self._cookies.forget(response, "form")
         return response
 
-    async def _begin(self, response: web.Response) -> Secret:
+    async def begin(self, response: web.Response, user: str) -> Secret:
         """Sign the browser in that gets this response."""
         session = new_secret()  # a new one each time, so none can be fixed beforehand
-        await self._vault.add_session(session, expires_at=self._clock() + SESSION_S, actor="operator")
+        expires_at = self._clock() + SESSION_S
+        await self._vault.add_session(session, user, expires_at=expires_at, actor=actor_of(user))
         self._cookies.keep(response, "session", session, seconds=SESSION_S)
         return session
 
     async def change(
-        self, request: web.Request, response: web.Response, *, current: Secret, new: Secret
-    ) -> tuple[str, Secret | None]:
-        """Set another password, which ends every session; the browser of ``response`` gets a new one.
+        self,
+        request: web.Request,
+        response: web.Response,
+        visitor: Visitor,
+        *,
+        current: Secret,
+        new: Secret,
+    ) -> tuple[str, Visitor]:
+        """Set another password, which ends the user's sessions; the browser of ``response`` gets a new one.
+
+        The first user's password ends everybody's sessions: it is the one to change when in doubt.
 
         Returns:
-            why not (empty when it is done), and the new session.
+            why not (empty when it is done), and the visitor from now on.
         """
         address = request.remote or ""
         async with self._guessing:
             wait = self._attempts.wait(address)
             if wait > 0:
-                return f"was guessed too often: try again in {int(wait) + 1} s", None
-            if not await self._knows(current):
+                return f"was guessed too often: try again in {int(wait) + 1} s", visitor
+            if not await self._knows(visitor.user, current):
                 self._attempts.failed(address)
                 log.event("password_change_refused", level="warning", address=address)
-                return "is not that", None
+                return "is not that", visitor
             stored = await asyncio.to_thread(hashed, new)
-        await self._vault.set_password(stored, actor="operator")
+        await self._vault.set_user_password(visitor.user, stored, actor=visitor.actor)
         log.event("password_changed", address=address)
-        return "", await self._begin(response)
+        return "", replace(visitor, session=await self.begin(response, visitor.user))
 
-    async def _knows(self, password: Secret) -> bool:
-        stored = await self._vault.password()
-        if stored is None:  # no password was made yet: take as long as if there were one
+    async def _knows(self, user: str, password: Secret) -> bool:
+        stored = await self._vault.password_of(user)
+        if stored is None:  # no such user, or none with a password: take as long as if there were one
             await asyncio.to_thread(hashed, password)
             return False
         return await asyncio.to_thread(is_right, password, stored)

@@ -85,6 +85,7 @@ REGISTRATION = text(
     most=63,
     pattern=_REGISTRATION,
 )
+USER_NAME = text("Up to 63 of a-z, 0-9, '.', '_', '@', '+', '-'", most=63, pattern=r"^[a-z0-9][a-z0-9._@+-]{0,62}$")
 MOMENT = text(
     "30d, 12h, 15m or a time with offset (RFC 3339)",
     most=40,
@@ -101,6 +102,7 @@ PATH: Properties = MappingProxyType(
         "registration": REGISTRATION,
         "key": text("A key's id or name", most=63, pattern=_NAME),
         "token": text("A token's id or name", most=63, pattern=_NAME),
+        "user": USER_NAME,
         "flow": text("A flow's id: 24 hexadecimal digits", most=24, pattern=r"^[0-9a-f]{24}$"),
     }
 )

@@ -310,5 +310,5 @@ async def test_an_old_password_and_old_sessions_do_not_come_back(tmp_path: Path)
     assert (done.password_kept, fresh.password_kept) == (True, False)
     async with opened(tmp_path / "d") as vault, opened(tmp_path / "elsewhere") as other:
         assert (await vault.password(), await other.password()) == ("new", "seen by somebody")
-        assert not await vault.has_session(Secret("stolen"))
-        assert not await other.has_session(Secret("stolen"))
+        assert await vault.signed_in(Secret("stolen")) is None
+        assert await other.signed_in(Secret("stolen")) is None

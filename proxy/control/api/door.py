@@ -2,13 +2,14 @@
 
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from proxy import log, problems
 from proxy.admintokens import SCOPES, Scope, grants, token_id_of
+from proxy.connectors.users import Role
 from proxy.connectors.vault import Vault
 from proxy.control.api.refusals import Refused
 from proxy.control.browsers import form_token
@@ -20,6 +21,12 @@ from proxy.secret import Secret
 
 CSRF_HEADER = "X-CSRF-Token"
 _SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+_READ: frozenset[Scope] = frozenset({"read"})
+_OF_ROLES: Mapping[Role, frozenset[Scope]] = {
+    "viewer": _READ,
+    "operator": _READ | {"connections:write", "registrations:write", "keys:write"},
+    "admin": frozenset(SCOPES),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +84,19 @@ class Door:
         return Asker(f"token:{record.name}", record.scopes, Secret(presented))
 
     async def _by_session(self, request: web.Request) -> Asker:
-        session = await self.sign_in.session(request)
-        if session is None:
+        visitor = await self.sign_in.visitor(request)
+        if visitor is None:
             raise Refused(problems.INVALID_TOKEN, "an admin token is needed: 'Authorization: Bearer cpa_...'")
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
             raise Refused(problems.INSUFFICIENT_SCOPE, "the request comes from another site")
         given = request.headers.get(CSRF_HEADER, "")
-        is_ours = hmac.compare_digest(given.encode("utf-8", "replace"), form_token(session).encode())
+        is_ours = hmac.compare_digest(given.encode("utf-8", "replace"), form_token(visitor.session).encode())
         if request.method not in _SAFE and not is_ours:
             raise Refused(
                 problems.INSUFFICIENT_SCOPE,
                 f"a signed-in browser has to send {CSRF_HEADER} with its page's token",
             )
-        return Asker("operator", frozenset(SCOPES), session)
+        return Asker(visitor.actor, _OF_ROLES[visitor.role], visitor.session)
 
 
 def _insufficient(scopes: tuple[Scope, ...]) -> str:

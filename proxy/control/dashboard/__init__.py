@@ -20,6 +20,7 @@ from proxy.control.dashboard.overview import OverviewPage
 from proxy.control.dashboard.password import PasswordPage
 from proxy.control.dashboard.service import ServicePage
 from proxy.control.dashboard.services import ServicesPage
+from proxy.control.dashboard.users import UserPages
 
 TEMPLATE_VALUES: Mapping[str, object] = {
     "icon": icons.icon,
@@ -45,6 +46,7 @@ def add_dashboard(app: web.Application, ground: Ground) -> None:
         LivePage(frame),
         AuditPage(frame),
         PasswordPage(frame),
+        UserPages(frame),
     ):
         page.add(app)
 

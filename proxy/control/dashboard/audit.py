@@ -6,9 +6,9 @@ from aiohttp import web
 
 from proxy.connectors.audit import AuditEntry
 from proxy.control.dashboard.frame import Frame
+from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError
 from proxy.operations.moments import parse_since
-from proxy.secret import Secret
 
 _READ = 5000
 _SHOWN = 200
@@ -26,7 +26,7 @@ class AuditPage:
         """Serve it."""
         self.frame.shown(app, "/audit", self._list)
 
-    async def _list(self, request: web.Request, session: Secret) -> web.Response:
+    async def _list(self, request: web.Request, visitor: Visitor) -> web.Response:
         ground = self.frame.ground
         given = {
             name: request.query.get(name, "").strip() for name in ("since", "actor", "action", "subject")
@@ -39,7 +39,7 @@ class AuditPage:
         found = [one for one in rows if _fits(one, given["actor"], given["action"], given["subject"])]
         return self.frame.page(
             "audit",
-            session,
+            visitor,
             at="audit",
             entries=found[:_SHOWN],
             count=len(found),

@@ -14,10 +14,9 @@ from proxy.connectors.model import Connection
 from proxy.connectors.refresh import states
 from proxy.connectors.vault import Vault
 from proxy.control.dashboard.frame import Frame, MissingPageError
-from proxy.control.dashboard.ground import ACTOR
 from proxy.control.dashboard.service import reconnect_place
+from proxy.control.signin import Visitor
 from proxy.disconnecting import Disconnecting
-from proxy.secret import Secret
 from proxy.verify import verify_all
 
 _HISTORY = 30
@@ -107,9 +106,9 @@ class ConnectionPages:
         }.items():
             self.frame.done(app, f"{here}/{action}", handler, back=here)
 
-    async def _list(self, _: web.Request, session: Secret) -> web.Response:
+    async def _list(self, _: web.Request, visitor: Visitor) -> web.Response:
         return self.frame.page(
-            "connections", session, at="connections", standings=await standings(self.frame)
+            "connections", visitor, at="connections", standings=await standings(self.frame)
         )
 
     async def _standing(self, request: web.Request) -> Standing:
@@ -119,14 +118,14 @@ class ConnectionPages:
                 return one
         raise MissingPageError("There is no such connection: it may have been removed.")
 
-    async def _show(self, request: web.Request, session: Secret) -> web.Response:
+    async def _show(self, request: web.Request, visitor: Visitor) -> web.Response:
         vault, standing = self.frame.ground.vault, await self._standing(request)
         one = standing.connection
         service = self.frame.ground.catalog().get(one.service)
         missing = set(missing_scopes(one.asked_scopes, one.scopes))
         return self.frame.page(
             "connection",
-            session,
+            visitor,
             at="connections",
             standing=standing,
             one=one,
@@ -138,49 +137,49 @@ class ConnectionPages:
 
     # --- what its forms do ------------------------------------------------------------------------------
 
-    async def _verify(self, request: web.Request, _: MultiMapping[str], session: Secret) -> str:
+    async def _verify(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         ground, standing = self.frame.ground, await self._standing(request)
         (verdict,) = await verify_all(
             ground.settings(), ground.vault, ground.catalog(), (standing.connection,)
         )
         if verdict.ok:
             who = f", for {verdict.account}" if verdict.account else ""
-            self.frame.notices.add(session, "good", f"{standing.title} takes the token{who}.")
+            self.frame.notices.add(visitor, "good", f"{standing.title} takes the token{who}.")
         else:
-            self.frame.notices.add(session, "bad", f"It did not go well: {verdict.reason}.")
+            self.frame.notices.add(visitor, "bad", f"It did not go well: {verdict.reason}.")
         return standing.place
 
-    async def _default(self, request: web.Request, _: MultiMapping[str], session: Secret) -> str:
+    async def _default(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         standing = await self._standing(request)
         one = standing.connection
-        await self.frame.ground.vault.set_default(one.service, one.name, actor=ACTOR)
+        await self.frame.ground.vault.set_default(one.service, one.name, actor=visitor.actor)
         text = f"Calls to /{one.service}/ without @name use this account from now on."
-        self.frame.notices.add(session, "good", text)
+        self.frame.notices.add(visitor, "good", text)
         return standing.place
 
-    async def _freeze(self, request: web.Request, _: MultiMapping[str], session: Secret) -> str:
-        return await self._set_frozen(request, session, "It is frozen: its token is not handed out.", to=True)
+    async def _freeze(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
+        return await self._set_frozen(request, visitor, "It is frozen: its token is not handed out.", to=True)
 
-    async def _thaw(self, request: web.Request, _: MultiMapping[str], session: Secret) -> str:
-        return await self._set_frozen(request, session, "It is in use again.", to=False)
+    async def _thaw(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
+        return await self._set_frozen(request, visitor, "It is in use again.", to=False)
 
-    async def _set_frozen(self, request: web.Request, session: Secret, text: str, *, to: bool) -> str:
+    async def _set_frozen(self, request: web.Request, visitor: Visitor, text: str, *, to: bool) -> str:
         standing = await self._standing(request)
         one = standing.connection
-        await self.frame.ground.vault.freeze(one.service, one.name, frozen=to, actor=ACTOR)
-        self.frame.notices.add(session, "good", text)
+        await self.frame.ground.vault.freeze(one.service, one.name, frozen=to, actor=visitor.actor)
+        self.frame.notices.add(visitor, "good", text)
         return standing.place
 
-    async def _disconnect(self, request: web.Request, form: MultiMapping[str], session: Secret) -> str:
+    async def _disconnect(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
         ground, standing = self.frame.ground, await self._standing(request)
         ending = Disconnecting(
             ground.vault, ground.catalog(), ground.registrations, assembly.token_endpoint(ground.dialer)
         )
         wanted = {"always": True, "never": False}.get(str(form.get("revoke", "")))
-        revocation = await ending.disconnect(standing.connection, wanted=wanted, actor=ACTOR)
+        revocation = await ending.disconnect(standing.connection, wanted=wanted, actor=visitor.actor)
         one = standing.connection
         self.frame.notices.add(
-            session,
+            visitor,
             "good",
             f"{one.service}@{one.name} is removed, and its tokens are erased here. "
             f"Its grant {revocation.sentence}.",

@@ -10,18 +10,18 @@ from multidict import MultiMapping
 
 from proxy import log
 from proxy.connectors.outcomes import FlowRefused
+from proxy.connectors.users import Role
 from proxy.connectors.vault_flows import digest
 from proxy.control.browsers import check_token, form_token, read_form
 from proxy.control.dashboard.ground import Ground
 from proxy.control.origin import WrongOriginError, elsewhere
-from proxy.control.signin import SignIn
+from proxy.control.signin import SignIn, Visitor
 from proxy.errors import ConfigurationError, StateError, StoreError
-from proxy.secret import Secret
 
-_BAD, _GONE, _BUSY = 400, 404, 503
+_BAD, _MAY_NOT, _GONE, _BUSY = 400, 403, 404, 503
 _BROWSERS = 64
 _NOTICES = 4
-NAVIGATION = (
+NAVIGATION: tuple[tuple[str, str, str], ...] = (
     ("overview", "/", "Overview"),
     ("services", "/services", "Services"),
     ("connections", "/connections", "Connections"),
@@ -29,8 +29,11 @@ NAVIGATION = (
     ("live", "/live", "Live"),
     ("audit", "/audit", "Audit"),
 )
+_USERS = ("users", "/users", "Users")
 _FIELDS = {
     "name": "Name",
+    "role": "Role",
+    "email": "Mail address",
     "allow": "May call",
     "root": "Addresses without a service",
     "networks": "Networks",
@@ -39,8 +42,8 @@ _FIELDS = {
     "standard input": "The token",
 }
 Tone = Literal["good", "bad"]
-Shown = Callable[[web.Request, Secret], Awaitable[web.StreamResponse]]
-Done = Callable[[web.Request, MultiMapping[str], Secret], Awaitable["web.StreamResponse | str"]]
+Shown = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+Done = Callable[[web.Request, MultiMapping[str], Visitor], Awaitable["web.StreamResponse | str"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +60,18 @@ class Notices:
 
     waiting: dict[bytes, list[Notice]] = field(default_factory=dict)
 
-    def add(self, session: Secret, tone: Tone, text: str) -> None:
+    def add(self, visitor: Visitor, tone: Tone, text: str) -> None:
         """Tell that browser."""
-        if len(self.waiting) >= _BROWSERS and digest(session) not in self.waiting:
+        browser = digest(visitor.session)
+        if len(self.waiting) >= _BROWSERS and browser not in self.waiting:
             self.waiting.pop(next(iter(self.waiting)))
-        told = self.waiting.setdefault(digest(session), [])
+        told = self.waiting.setdefault(browser, [])
         told.append(Notice(tone, text))
         del told[:-_NOTICES]
 
-    def take(self, session: Secret) -> list[Notice]:
+    def take(self, visitor: Visitor) -> list[Notice]:
         """What it was not told yet."""
-        return self.waiting.pop(digest(session), [])
+        return self.waiting.pop(digest(visitor.session), [])
 
 
 class MissingPageError(Exception):
@@ -81,48 +85,56 @@ class Frame:
     ground: Ground
     notices: Notices = field(default_factory=Notices)
 
-    def shown(self, app: web.Application, path: str, handler: Shown) -> None:
-        """A page."""
+    def shown(self, app: web.Application, path: str, handler: Shown, *, least: Role = "viewer") -> None:
+        """A page, for users with that role at least."""
 
         async def page(request: web.Request) -> web.StreamResponse:
-            session = await self.ground.sign_in.session(request)
-            return SignIn.ask(request) if session is None else await handler(request, session)
+            visitor = await self.ground.sign_in.visitor(request)
+            if visitor is None:
+                return SignIn.ask(request)
+            return await handler(request, visitor) if visitor.may(least) else self._may_not(visitor, least)
 
         app.router.add_get(path, self._told(page), allow_head=False)
 
-    def done(self, app: web.Application, path: str, handler: Done, *, back: str) -> None:
+    def done(
+        self, app: web.Application, path: str, handler: Done, *, back: str, least: Role = "operator"
+    ) -> None:
         """What a form does. The handler says where to go then, or answers itself.
 
         ``back``: the page of the form (with the names of ``path``'s parts), where a fault is told.
+        ``least``: the role that it takes.
         """
 
         async def act(request: web.Request) -> web.StreamResponse:
             here = back.format(**{name: quote(value, safe="") for name, value in request.match_info.items()})
-            session = await self.ground.sign_in.session(request)
-            if session is None:
+            visitor = await self.ground.sign_in.visitor(request)
+            if visitor is None:
                 return _redirect(f"/sign-in?return_to={quote(here)}")
             form = await read_form(request)
-            check_token(form, session)
+            check_token(form, visitor.session)
+            if not visitor.may(least):
+                return self._may_not(visitor, least)
             try:
-                place = await handler(request, form, session)
+                place = await handler(request, form, visitor)
             except ConfigurationError as error:
-                self.notices.add(session, "bad", sentences(error))
+                self.notices.add(visitor, "bad", sentences(error))
                 place = here
             return _redirect(place) if isinstance(place, str) else place
 
         app.router.add_post(path, self._told(act))
 
     def page(
-        self, template: str, /, session: Secret, *, at: str, status: int = 200, **values: object
+        self, template: str, /, visitor: Visitor, *, at: str, status: int = 200, **values: object
     ) -> web.Response:
         """A page within the navigation; ``at``: which entry of it the page belongs to."""
         return self.ground.pages.page(
             f"dashboard/{template}",
             status=status,
             at=at,
-            navigation=NAVIGATION,
-            notices=self.notices.take(session),
-            token=form_token(session),
+            navigation=(*NAVIGATION, _USERS) if visitor.may("admin") else NAVIGATION,
+            notices=self.notices.take(visitor),
+            token=form_token(visitor.session),
+            visitor=visitor,
             now=self.ground.clock(),
             **values,
         )
@@ -149,6 +161,10 @@ class Frame:
                 return self._problem("Not just now", text, status=_BUSY)
 
         return page
+
+    def _may_not(self, visitor: Visitor, least: Role) -> web.Response:
+        text = f"{visitor.user} is a {visitor.role}; this takes the role {least}, which an admin can give."
+        return self._problem("Your role does not allow that", text, status=_MAY_NOT)
 
     def _problem(self, heading: str, *texts: str, status: int = _BAD) -> web.Response:
         return self.ground.pages.page("problem", status=status, heading=heading, texts=texts)

@@ -17,8 +17,6 @@ from proxy.keys import KeyRecord
 from proxy.settings import Settings
 from proxy.snippets import Places
 
-ACTOR = "operator"
-
 
 @dataclass(frozen=True, slots=True)
 class Ground:

@@ -9,12 +9,11 @@ from multidict import MultiMapping
 from proxy.catalog.recipes import Recipe
 from proxy.connectors.audit import AuditEntry
 from proxy.control.dashboard.frame import Frame, MissingPageError, sentences, text_of
-from proxy.control.dashboard.ground import ACTOR
-from proxy.errors import ConfigurationError
+from proxy.control.signin import Visitor
+from proxy.errors import ConfigurationError, Fault
 from proxy.forwarding.permits import parse_permit
 from proxy.keys import KeyRecord
 from proxy.operations.keys import KeyRequest, create_key, find_key, key_state
-from proxy.secret import Secret
 from proxy.snippets import KEY_VARIABLE, Snippet, snippets_of
 
 _BAD = 400
@@ -64,17 +63,17 @@ class KeyPages:
             known, key=lambda one: (not one.record.is_live(now), -one.record.created_at, one.record.name)
         )
 
-    async def _list(self, _: web.Request, session: Secret) -> web.Response:
+    async def _list(self, _: web.Request, visitor: Visitor) -> web.Response:
         keys = await self._listed()
         live = sum(one.state == "active" for one in keys)
-        return self.frame.page("keys", session, at="keys", keys=keys, live=live)
+        return self.frame.page("keys", visitor, at="keys", keys=keys, live=live)
 
-    async def _show(self, request: web.Request, session: Secret) -> web.Response:
+    async def _show(self, request: web.Request, visitor: Visitor) -> web.Response:
         wanted = request.match_info["id"]
         for one in await self._listed():
             if one.record.key_id == wanted:
                 return self.frame.page(
-                    "key", session, at="keys", one=one, history=await self._history(wanted)
+                    "key", visitor, at="keys", one=one, history=await self._history(wanted)
                 )
         raise MissingPageError("There is no such key.")
 
@@ -84,12 +83,12 @@ class KeyPages:
 
     # --- a new one --------------------------------------------------------------------------------------
 
-    async def _new(self, request: web.Request, session: Secret) -> web.Response:
-        return self._form(session, [{"service": request.query.get("service", "")}], {})
+    async def _new(self, request: web.Request, visitor: Visitor) -> web.Response:
+        return self._form(visitor, [{"service": request.query.get("service", "")}], {})
 
     def _form(
         self,
-        session: Secret,
+        visitor: Visitor,
         rows: list[Row],
         given: Mapping[str, str],
         *,
@@ -101,7 +100,7 @@ class KeyPages:
         connected = {one.service for one in ground.vault.connections()}
         return self.frame.page(
             "key_new",
-            session,
+            visitor,
             at="keys",
             status=status,
             rows=rows or [{}],
@@ -114,7 +113,7 @@ class KeyPages:
             expiry=_EXPIRY,
         )
 
-    async def _create(self, _: web.Request, form: MultiMapping[str], session: Secret) -> web.Response | str:
+    async def _create(self, _: web.Request, form: MultiMapping[str], visitor: Visitor) -> web.Response | str:
         ground = self.frame.ground
         rows = _rows(form)
         asked = KeyRequest(
@@ -126,15 +125,16 @@ class KeyPages:
             text_of(form, "expires_at") or text_of(form, "expires") or None,
         )
         try:
+            _check_kind(asked, visitor)
             record, key = await create_key(
-                ground.vault, ground.catalog(), asked, now=ground.clock(), actor=ACTOR
+                ground.vault, ground.catalog(), asked, now=ground.clock(), actor=visitor.actor
             )
         except ConfigurationError as error:
             given = {name: str(value) for name, value in form.items() if name not in {*_PARTS, "token"}}
-            return self._form(session, rows, given, fault=sentences(error), status=_BAD)
+            return self._form(visitor, rows, given, fault=sentences(error), status=_BAD)
         return self.frame.page(
             "key_made",
-            session,
+            visitor,
             at="keys",
             record=record,
             key=key.reveal(),
@@ -162,17 +162,17 @@ class KeyPages:
 
     # --- the end of keys --------------------------------------------------------------------------------
 
-    async def _revoke(self, request: web.Request, _: MultiMapping[str], session: Secret) -> str:
+    async def _revoke(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         vault = self.frame.ground.vault
         record = find_key(self.frame.ground.keys().values(), request.match_info["id"])
-        await vault.revoke_key(record.key_id, actor=ACTOR)
-        self.frame.notices.add(session, "good", f"{record.name} is revoked: calls with it are refused now.")
+        await vault.revoke_key(record.key_id, actor=visitor.actor)
+        self.frame.notices.add(visitor, "good", f"{record.name} is revoked: calls with it are refused now.")
         return f"/keys/{record.key_id}"
 
-    async def _revoke_all(self, _: web.Request, __: MultiMapping[str], session: Secret) -> str:
-        count = await self.frame.ground.vault.revoke_all(actor=ACTOR)
+    async def _revoke_all(self, _: web.Request, __: MultiMapping[str], visitor: Visitor) -> str:
+        count = await self.frame.ground.vault.revoke_all(actor=visitor.actor)
         keys = "1 key is" if count == 1 else f"{count} keys are"
-        self.frame.notices.add(session, "good", f"{keys} revoked. Keys declared in the settings stay.")
+        self.frame.notices.add(visitor, "good", f"{keys} revoked. Keys declared in the settings stay.")
         return "/keys"
 
 
@@ -195,3 +195,8 @@ def _permit_text(row: Row) -> str:
     if methods or row["path"]:
         text += f":{methods or '*'}"
     return f"{text}:{row['path']}" if row["path"] else text
+
+
+def _check_kind(asked: KeyRequest, visitor: Visitor) -> None:
+    if asked.kind == "service" and not visitor.may("admin"):
+        raise ConfigurationError(Fault("", "a service key reveals tokens: making one takes the role admin"))

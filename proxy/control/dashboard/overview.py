@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from proxy.connectors.audit import AuditEntry
+from proxy.connectors.users import is_by_user
 from proxy.control.dashboard.connections import standings
 from proxy.control.dashboard.figures import Hour, hour_of
 from proxy.control.dashboard.frame import Frame
-from proxy.control.dashboard.ground import ACTOR
-from proxy.secret import Secret
+from proxy.control.signin import Visitor
 
 _LOOKED_THROUGH = 1000
 _PASSWORD = "admin.password"  # noqa: S105  # the name of what happened
@@ -36,13 +36,13 @@ class OverviewPage:
         """Serve it."""
         self.frame.shown(app, "/", self._show)
 
-    async def _show(self, _: web.Request, session: Secret) -> web.Response:
+    async def _show(self, _: web.Request, visitor: Visitor) -> web.Response:
         ground = self.frame.ground
         held = await standings(self.frame)
         steps = await self._steps()
         return self.frame.page(
             "overview",
-            session,
+            visitor,
             at="overview",
             troubled=[one for one in held if one.trouble],
             count=len(held),
@@ -63,7 +63,7 @@ class OverviewPage:
         now = ground.clock()
         uses = await ground.vault.key_usage()
         entries = await ground.vault.audit(limit=_LOOKED_THROUGH)
-        own_key = any(one.action == "key.create" and one.actor == ACTOR for one in entries)
+        own_key = any(one.action == "key.create" and is_by_user(one.actor) for one in entries)
         live = [one for one in ground.keys().values() if one.is_live(now)]
         return [
             Step(
@@ -90,4 +90,4 @@ class OverviewPage:
 def _is_own(entries: Iterable[AuditEntry]) -> bool:
     """True unless the password in force is one that a program printed."""
     last = next((one for one in entries if one.action == _PASSWORD), None)
-    return last is None or last.actor == ACTOR
+    return last is None or is_by_user(last.actor)

@@ -6,6 +6,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from proxy.control.dashboard.frame import Frame
+from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault
 from proxy.secret import Secret
 
@@ -21,13 +22,13 @@ class PasswordPage:
     def add(self, app: web.Application) -> None:
         """Serve it, and what it does."""
         self.frame.shown(app, "/password", self._show)
-        self.frame.done(app, "/password", self._change, back="/password")
+        self.frame.done(app, "/password", self._change, back="/password", least="viewer")
 
-    async def _show(self, _: web.Request, session: Secret) -> web.Response:
-        return self.frame.page("password", session, at="", shortest=SHORTEST)
+    async def _show(self, _: web.Request, visitor: Visitor) -> web.Response:
+        return self.frame.page("password", visitor, at="", shortest=SHORTEST)
 
     async def _change(
-        self, request: web.Request, form: MultiMapping[str], session: Secret
+        self, request: web.Request, form: MultiMapping[str], visitor: Visitor
     ) -> web.Response | str:
         new, again = str(form.get("new", "")), str(form.get("again", ""))
         if not SHORTEST <= len(new) <= LONGEST:
@@ -35,11 +36,11 @@ class PasswordPage:
         if new != again:
             raise ConfigurationError(Fault("New password", "was typed in two different ways"))
         response = web.Response(status=303, headers={"Location": "/"})
-        fault, fresh = await self.frame.ground.sign_in.change(
-            request, response, current=Secret(str(form.get("current", ""))), new=Secret(new)
+        fault, visitor = await self.frame.ground.sign_in.change(
+            request, response, visitor, current=Secret(str(form.get("current", ""))), new=Secret(new)
         )
         if fault:
             raise ConfigurationError(Fault("Current password", fault))
         told = "The password is changed. Other browsers have to sign in again."
-        self.frame.notices.add(session if fresh is None else fresh, "good", told)
+        self.frame.notices.add(visitor, "good", told)
         return response

@@ -18,7 +18,7 @@ from proxy.connectors.oauth.messages import needs_browser
 from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.control.dashboard.frame import Frame, MissingPageError, sentences, text_of
-from proxy.control.dashboard.ground import ACTOR
+from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault
 from proxy.operations.connections import SCHEMES, read_tokens
 from proxy.operations.registrations import family_of, remove_registration, services_of
@@ -47,7 +47,7 @@ class ServicePage:
             raise MissingPageError("There is no service of that name.")
         return service
 
-    async def _show(self, request: web.Request, session: Secret) -> web.Response:
+    async def _show(self, request: web.Request, visitor: Visitor) -> web.Response:
         ground, service = self.frame.ground, self._service(request)
         connections = [one for one in ground.vault.connections() if one.service == service.type_id]
         name = request.query.get("connection", "")
@@ -55,7 +55,7 @@ class ServicePage:
         registration = await ground.registrations.find(service)
         return self.frame.page(
             "service",
-            session,
+            visitor,
             at="services",
             service=service,
             connections=connections,
@@ -96,7 +96,7 @@ class ServicePage:
 
     # --- what its forms do ------------------------------------------------------------------------------
 
-    async def _keep_app(self, request: web.Request, form: MultiMapping[str], session: Secret) -> str:
+    async def _keep_app(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
         """Keep client id and secret; an empty secret field leaves the one that is kept."""
         ground, service = self.frame.ground, self._service(request)
         kept = await ground.registrations.find(service)
@@ -110,20 +110,21 @@ class ServicePage:
         same = kept is not None and kept.client_id == client_id
         chosen = Secret(secret) if secret else kept.client_secret if same and kept is not None else None
         family = family_of(ground.catalog(), registration_id, oauth.family)
-        await ground.registrations.save(Registration(registration_id, family, client_id, chosen), actor=ACTOR)
-        self.frame.notices.add(session, "good", "The app is kept. Now connect an account with it.")
+        registration = Registration(registration_id, family, client_id, chosen)
+        await ground.registrations.save(registration, actor=visitor.actor)
+        self.frame.notices.add(visitor, "good", "The app is kept. Now connect an account with it.")
         return f"/services/{service.type_id}#account"
 
-    async def _remove_app(self, request: web.Request, _: MultiMapping[str], session: Secret) -> str:
+    async def _remove_app(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         ground, service = self.frame.ground, self._service(request)
         kept = await ground.registrations.find(service)
         if kept is not None:
-            await remove_registration(ground.registrations, kept.registration_id, actor=ACTOR)
+            await remove_registration(ground.registrations, kept.registration_id, actor=visitor.actor)
             text = "The app is forgotten. Its connections serve until their tokens end, and are not renewed."
-            self.frame.notices.add(session, "good", text)
+            self.frame.notices.add(visitor, "good", text)
         return f"/services/{service.type_id}"
 
-    async def _import(self, request: web.Request, form: MultiMapping[str], session: Secret) -> str:
+    async def _import(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
         """Store a token that somebody has; what was typed is not repeated."""
         ground, service = self.frame.ground, self._service(request)
         given = {
@@ -140,9 +141,9 @@ class ServicePage:
             granted.tokens,
             config=given_params(form),
             scheme=_scheme(text_of(form, "scheme")),
-            actor=ACTOR,
+            actor=visitor.actor,
         )
-        self.frame.notices.add(session, "good", "The token is kept sealed. Verify that the service takes it.")
+        self.frame.notices.add(visitor, "good", "The token is kept sealed. Verify that the service takes it.")
         return f"/connections/{saved.service}/{saved.name}"
 
 

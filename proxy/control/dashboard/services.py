@@ -8,7 +8,7 @@ from proxy.catalog.model import Service
 from proxy.connectors.model import Connection
 from proxy.control.dashboard.frame import Frame
 from proxy.control.dashboard.words import Tone
-from proxy.secret import Secret
+from proxy.control.signin import Visitor
 
 _SHOWN = (("", "All"), ("connected", "Connected"), ("open", "Not connected"))
 
@@ -39,7 +39,7 @@ class ServicesPage:
         """Serve it."""
         self.frame.shown(app, "/services", self._list)
 
-    async def _list(self, request: web.Request, session: Secret) -> web.Response:
+    async def _list(self, request: web.Request, visitor: Visitor) -> web.Response:
         wanted = request.query.get("q", "").strip().lower()
         show = request.query.get("show", "")
         entries = [
@@ -48,7 +48,7 @@ class ServicesPage:
             if wanted in one.text and (not show or (show == "connected") == (one.word != "Not connected"))
         ]
         return self.frame.page(
-            "services", session, at="services", entries=entries, q=wanted, show=show, choices=_SHOWN
+            "services", visitor, at="services", entries=entries, q=wanted, show=show, choices=_SHOWN
         )
 
     def _entries(self) -> list[Entry]:

@@ -1,0 +1,177 @@
+"""The vault's users besides the first one, and the browsers that are signed in."""
+
+from proxy.connectors.rows import to_ms
+from proxy.connectors.users import FIRST, Role, SignedIn, User, role_of
+from proxy.connectors.vault_admin import AdminVault
+from proxy.connectors.vault_flows import digest
+from proxy.errors import ConflictError, Fault, MissingError
+from proxy.secret import Secret
+
+
+class UserVault(AdminVault):
+    """The part of the vault that knows users. Passwords come hashed; roles are those in force at once."""
+
+    async def users(self) -> tuple[User, ...]:
+        """All but the first one, by name.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        async with self._store.snapshot() as transaction:
+            rows = await transaction.fetch(
+                "SELECT name, role, email, created_at, password IS NOT NULL AS has_password "
+                "FROM users ORDER BY name"
+            )
+        return tuple(
+            User(
+                str(row["name"]),
+                role_of(str(row["role"])) or "viewer",
+                None if row["email"] is None else str(row["email"]),
+                bool(row["has_password"]),
+                row["created_at"] / 1000,
+            )
+            for row in rows
+        )
+
+    async def add_user(
+        self, name: str, role: Role, *, email: str | None, stored: str | None, actor: str
+    ) -> None:
+        """Add a user; ``stored``: the password's hash, None for one that signs in elsewhere only.
+
+        Raises:
+            ConflictError: name or address are taken.
+            StoreError: nothing was stored.
+        """
+        async with self._change(actor, "user.create", name) as change:
+            taken = await change.transaction.fetch(
+                "SELECT name FROM users WHERE name = $1 OR email = $2", name, email
+            )
+            if taken:
+                place = "name" if any(str(row["name"]) == name for row in taken) else "email"
+                raise ConflictError(Fault(place, f"there is a user with this {place} already"))
+            await change.transaction.execute(
+                "INSERT INTO users (name, role, email, password, created_at) VALUES ($1, $2, $3, $4, $5)",
+                name,
+                role,
+                email,
+                stored,
+                to_ms(change.now),
+            )
+            change.detail.update(role=role)
+
+    async def change_role(self, name: str, role: Role, *, actor: str) -> None:
+        """Give a user another role, which counts at once.
+
+        Raises:
+            MissingError: there is no such user.
+            StoreError: nothing was changed.
+        """
+        async with self._change(actor, "user.role", name) as change:
+            known = await change.transaction.execute("UPDATE users SET role = $2 WHERE name = $1", name, role)
+            _demand(known, name)
+            change.detail.update(role=role)
+
+    async def set_user_password(self, name: str, stored: str, *, actor: str) -> None:
+        """Store another password's hash; the user's browsers have to sign in again.
+
+        Raises:
+            MissingError: there is no such user.
+            StoreError: nothing was changed.
+        """
+        if name == FIRST:
+            await self.set_password(stored, actor=actor)
+            return
+        async with self._change(actor, "user.password", name) as change:
+            transaction = change.transaction
+            known = await transaction.execute("UPDATE users SET password = $2 WHERE name = $1", name, stored)
+            _demand(known, name)
+            ended = await transaction.execute("DELETE FROM sessions WHERE user_name = $1", name)
+            change.detail.update(sessions_ended=ended)
+        await self._erase()
+
+    async def remove_user(self, name: str, *, actor: str) -> None:
+        """Remove a user, whose browsers are signed out.
+
+        Raises:
+            MissingError: there is no such user.
+            StoreError: nothing was changed.
+        """
+        async with self._change(actor, "user.remove", name) as change:
+            _demand(await change.transaction.execute("DELETE FROM users WHERE name = $1", name), name)
+            await change.transaction.execute("DELETE FROM sessions WHERE user_name = $1", name)
+        await self._erase()
+
+    async def password_of(self, name: str) -> str | None:
+        """The stored hash; None where there is no such user, or none that has a password.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        if name == FIRST:
+            return await self.password()
+        async with self._store.snapshot() as transaction:
+            rows = await transaction.fetch("SELECT password FROM users WHERE name = $1", name)
+        return str(rows[0]["password"]) if rows and rows[0]["password"] is not None else None
+
+    async def user_by_email(self, email: str) -> str | None:
+        """Name of the user whom an identity provider knows by that address, in any case of its letters.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        async with self._store.snapshot() as transaction:
+            rows = await transaction.fetch("SELECT name FROM users WHERE email = $1", email.lower())
+        return str(rows[0]["name"]) if rows else None
+
+    # --- browsers -----------------------------------------------------------------------------------
+
+    async def add_session(self, session: Secret, user: str = FIRST, *, expires_at: float, actor: str) -> None:
+        """Sign a browser in, and forget sessions that have run out; audited.
+
+        Raises:
+            StoreError: nothing was stored.
+        """
+        async with self._store.transaction() as transaction:
+            now = to_ms(self._clock())
+            await transaction.execute("DELETE FROM sessions WHERE expires_at <= $1", now)
+            await transaction.execute(
+                "INSERT INTO sessions (session_digest, user_name, created_at, expires_at) "
+                "VALUES ($1, $2, $3, $4)",
+                digest(session),
+                user,
+                now,
+                to_ms(expires_at),
+            )
+        await self.record(actor, "admin.sign_in", user, {})
+
+    async def signed_in(self, session: Secret) -> SignedIn | None:
+        """Whose browser keeps this; None when it is not signed in (any more).
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        async with self._store.snapshot() as transaction:
+            rows = await transaction.fetch(
+                "SELECT sessions.expires_at, sessions.user_name, users.role FROM sessions "
+                "LEFT JOIN users ON users.name = sessions.user_name WHERE sessions.session_digest = $1",
+                digest(session),
+            )
+        if not rows or int(rows[0]["expires_at"]) <= to_ms(self._clock()):
+            return None
+        name = str(rows[0]["user_name"])
+        role = "admin" if name == FIRST else role_of(str(rows[0]["role"]))
+        return None if role is None else SignedIn(name, role)
+
+    async def end_session(self, session: Secret) -> None:
+        """Sign a browser out.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        async with self._store.transaction() as transaction:
+            await transaction.execute("DELETE FROM sessions WHERE session_digest = $1", digest(session))
+
+
+def _demand(changed: int, name: str) -> None:
+    if not changed:
+        raise MissingError(Fault(name[:80], "there is no such user"))
