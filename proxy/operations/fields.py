@@ -85,7 +85,9 @@ REGISTRATION = text(
     most=63,
     pattern=_REGISTRATION,
 )
-USER_NAME = text("Up to 63 of a-z, 0-9, '.', '_', '@', '+', '-'", most=63, pattern=r"^[a-z0-9][a-z0-9._@+-]{0,62}$")
+USER_NAME = text(
+    "Up to 63 of a-z, 0-9, '.', '_', '@', '+', '-'", most=63, pattern=r"^[a-z0-9][a-z0-9._@+-]{0,62}$"
+)
 MOMENT = text(
     "30d, 12h, 15m or a time with offset (RFC 3339)",
     most=40,

@@ -140,7 +140,10 @@ OPERATIONS = (
                 "name": fields.USER_NAME,
                 "role": _ROLE,
                 "email": fields.text("By which an identity provider knows them", most=254, least=3),
-                "with_password": {**fields.BOOLEAN, "description": "Whether a password is made: yes unless said"},
+                "with_password": {
+                    **fields.BOOLEAN,
+                    "description": "Whether a password is made: yes unless said",
+                },
             },
             "name",
             "role",

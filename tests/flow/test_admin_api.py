@@ -37,7 +37,13 @@ def by_scope(site: Site) -> dict[str, Api]:
 
 def example(path: str) -> str:
     return path.format(
-        service="slack", connection="slack@none", registration="none", key="none", token="none", flow="0" * 24
+        service="slack",
+        connection="slack@none",
+        registration="none",
+        key="none",
+        token="none",
+        user="none",
+        flow="0" * 24,
     )
 
 
