@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 from multidict import MultiMapping
 
 from proxy.control.dashboard.frame import Frame
+from proxy.control.signin import Visitor
 from proxy.feed import Batch, FeedFullError
-from proxy.secret import Secret
 
 LASTS_S = 60.0  # then the browser asks again, and is signed in or not
 IDLE_S = 10.0
@@ -59,12 +59,12 @@ class LivePage:
         self.frame.shown(app, "/live", self._show)
         self.frame.shown(app, "/live/requests", self._stream)
 
-    async def _show(self, request: web.Request, session: Secret) -> web.Response:
+    async def _show(self, request: web.Request, visitor: Visitor) -> web.Response:
         ground = self.frame.ground
         keys = sorted(ground.keys().values(), key=lambda one: one.name)
         return self.frame.page(
             "live",
-            session,
+            visitor,
             at="live",
             wanted=Wanted.of(request.query),
             services=sorted(ground.catalog().services.values(), key=lambda one: one.title.lower()),
@@ -74,7 +74,7 @@ class LivePage:
             origins=_ORIGINS,
         )
 
-    async def _stream(self, request: web.Request, _: Secret) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, _: Visitor) -> web.StreamResponse:
         """Server-sent events; one that ends is asked for again by the browser, from where it ended."""
         wanted, last = Wanted.of(request.query), _number(request.headers.get("Last-Event-ID", ""))
         response = web.StreamResponse(
