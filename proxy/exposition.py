@@ -50,7 +50,9 @@ class Definition:
 FIXED: Mapping[str, Definition] = {
     "refusals": Definition("Answers made by the proxy, by code", "code", is_counter=True),
     "observed_refusals": Definition(
-        "Requests that passed and that an observing permit would have refused", "service", is_counter=True
+        "Requests that passed and that observing permits would have refused",
+        "key service method path",
+        is_counter=True,
     ),
     "token_echoes": Definition("Tokens masked in answers", is_counter=True),
     "denied_addresses": Definition("Addresses not dialled", "reason", is_counter=True),

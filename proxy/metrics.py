@@ -5,6 +5,7 @@ them when asked. Every label comes from a closed set: service ids of the catalog
 method classes, registered statuses (R158).
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -59,6 +60,17 @@ class Histogram:
     def tally(self) -> list[float]:
         """The counts and, last, the sum of the values."""
         return [*self.counts, self.total]
+
+
+OBSERVED_KEPT = 512
+_SEGMENTS = 9
+_NAME = re.compile(r"v[0-9][0-9.]*|[A-Za-z~@][A-Za-z._:@~-]{0,39}", re.ASCII)
+
+
+def shape_of(target: str) -> str:
+    """A target's path with what may be an id, or anything else than a name, as ``*``; without query."""
+    segments = target.partition("?")[0].split("/")[1:_SEGMENTS]
+    return "/" + "/".join(one if _NAME.fullmatch(one) else "*" for one in segments)
 
 
 class ServiceMetrics:
@@ -176,10 +188,26 @@ class Metrics(Collector):
         """Count an answer made by the proxy, by its code."""
         self._refusals[code if code in self._refusals else NONE] += 1
 
-    def observed(self, service: str | None) -> None:
-        """Count a request that passed and that an observing permit would have refused."""
-        name = self.service(service).service
-        self._observed[name] = self._observed.get(name, 0) + 1
+    def observed(self, key_id: str, service: str | None, method: str, target: str) -> None:
+        """Count a request that passed and that an observing permit would have refused.
+
+        Args:
+            key_id: whose permit.
+            service: what was called.
+            method: as the caller sent it.
+            target: likewise; only its shape is kept.
+        """
+        key = "_".join(key_id.split())
+        method = method if method in _METHOD_CLASS else "other"
+        place = f"{key} {self.service(service).service} {method} {shape_of(target)}"
+        if place not in self._observed and len(self._observed) >= OBSERVED_KEPT:
+            place = "other other other other"
+        self._observed[place] = self._observed.get(place, 0) + 1
+
+    def observed_refusals(self) -> Mapping[tuple[str, ...], int]:
+        """(key id, service, method, shape of the path) -> requests, of all processes since they started."""
+        counted = reduce(added, self.others(), self.tally())["counters"].get("observed_refusals", {})
+        return {tuple(place.split()): count for place, count in counted.items()}
 
     def denied(self, reason: str) -> None:
         """Count an address that was not dialled, by reason."""

@@ -155,15 +155,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # limits of keys; a release that does not know them does not hold anybody to them
         "ALTER TABLE keys ADD COLUMN rate TEXT",
         "ALTER TABLE keys ADD COLUMN concurrency INTEGER",
-        # what observing permits would have refused, summed up
-        """CREATE TABLE observed (
-            key_id TEXT NOT NULL,
-            service TEXT NOT NULL,
-            method TEXT NOT NULL,
-            path TEXT NOT NULL,
-            count BIGINT NOT NULL,
-            last_at BIGINT NOT NULL,
-            PRIMARY KEY (key_id, service, method, path))""",
     ),
     (
         # people besides the first one, who is the row of admin

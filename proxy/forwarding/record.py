@@ -111,7 +111,7 @@ class Recorder:
         if record.error is not None:
             self._metrics.refused(record.error)
         if record.observed is not None:
-            self._metrics.observed(record.service)
+            self._metrics.observed(record.key_id or "", record.service, record.method, record.path)
         self._metrics.service(record.service).record(
             record.method,
             record.status,

@@ -176,10 +176,9 @@ async def test_observe(target, observed):
         assert (await on.call("GET", target)).status == 200
         (line,) = await on.logged()
         assert line.get("observed") == observed
-        counted = (
-            'connector_proxy_observed_refusals_total{service="svc"} 1.0' in on.metrics.exposition().decode()
-        )
-        assert counted is (observed is not None)
+        key_id, shape = KEY[4:12], target.partition("?")[0].replace("1", "*")
+        counted = {(key_id, "svc", "GET", shape): 1} if observed else {}
+        assert on.metrics.observed_refusals() == counted
 
 
 async def test_observing_opens_no_credential_path():
@@ -263,3 +262,19 @@ async def test_a_limit_that_is_taken_away():
         assert [(await on.ask(caller)).status for _ in range(2)] == [200, 429]
         on.keys(steps.record("*"))
         assert [(await on.ask(caller)).status for _ in range(2)] == [200, 200]
+
+
+async def test_a_websocket_is_no_reading():
+    """What goes over a WebSocket cannot be judged: a read-only key opens none (R66, R90)."""
+    async with scene() as on, on.calling() as caller:
+        give(on, "svc:read-only")
+        fields = (
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        )
+        await caller.send(raw.request("GET", "/svc/things/1", key=KEY, fields=fields))
+        got = await caller.answer()
+        assert (got.status, code(got)) == (403, "not_permitted")
+        assert on.upstream.seen() == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.metrics import ADDED_BUCKETS, DURATION_BUCKETS, Histogram, Metrics
+from proxy.metrics import ADDED_BUCKETS, DURATION_BUCKETS, OBSERVED_KEPT, Histogram, Metrics, shape_of
 from proxy.problems import CODES
 
 
@@ -143,3 +143,18 @@ def test_recording_a_request_and_observing_a_value_agree(duration: float, added:
     expected.observe(duration)
     assert one.duration.counts == one.first_byte.counts == expected.counts
     assert one.added.counts[bisect_left(ADDED_BUCKETS, added)] == 1
+
+
+def test_observed_refusals_are_bounded_and_show_no_ids():
+    """Rows are counted by the shape of a path, in which nothing but names stands, and their number is bounded (R157)."""
+    metrics = make()
+    for number in range(2000):
+        metrics.observed(f"key{number}", "slack", "POST", "/slack/api/chat.delete?ts=1")
+    metrics.observed("key0", "slack", "POST", "/slack/api/chat.delete")
+    metrics.observed("a key", "slack", "NOPE", "/slack/v1.0/a1b2/cpk_secret%20/x y/")
+    counted = metrics.observed_refusals()
+    assert len(counted) == OBSERVED_KEPT + 1
+    assert counted["key0", "slack", "POST", "/slack/api/chat.delete"] == 2
+    assert counted["other", "other", "other", "other"] == 2001 - OBSERVED_KEPT
+    assert b'key="key1",' in metrics.exposition()
+    assert shape_of("/slack/v1.0/a1b2/cpk_secret%20/x y/") == "/slack/v1.0/*/*/*/*"

@@ -90,7 +90,7 @@ def _call(head: Head, route: Route, method: str, connection: str | None) -> Call
         None if route.host is None else route.host.name,
         route.query,
         head.method.decode(),
-        head.body == "chunked" or head.length > 0,
+        head.body == "chunked" or head.length > 0 or head.websocket,
     )
 
 

@@ -24,6 +24,7 @@ class Call(NamedTuple):
 
     ``connection``: None while it is not known. ``method``: the effective one; ``sent``: that of the request
     line. ``path``: the upstream path, raw, without ``query``. ``host``: short name, None for the default one.
+    ``has_body``: something comes behind the head, on a WebSocket too.
     """
 
     service: Service
