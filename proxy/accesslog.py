@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from functools import lru_cache
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Protocol, Self
 
 import orjson
 from structlog.typing import EventDict
@@ -151,6 +151,13 @@ def access_line(event: AccessEvent, worker: int | None = None) -> str:
     if first_byte is not None:
         line += ',"first_byte_ms":%.3f' % (first_byte * 1000)
     return line + "}" if worker is None else f'{line},"worker":{worker}}}'
+
+
+class Events(Protocol):
+    """Takes access events."""
+
+    def emit(self, event: AccessEvent) -> None:
+        """Take one, without waiting."""
 
 
 class EventWriter:

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Mapping
 
-from proxy import assembly
+from proxy import assembly, log
+from proxy.accesslog import AccessEvent, access_fields
 from proxy.connecting import Connecting
 from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registrations
@@ -13,11 +14,26 @@ from proxy.control.base44.routes import Base44Calls
 from proxy.control.base44.served import Served
 from proxy.core import Core
 from proxy.disconnecting import Disconnecting
+from proxy.forwarding.gate import Limits as HeadLimits
+from proxy.forwarding.handler import Terms
+from proxy.forwarding.handler.calls import Call, CallPlane, Reply
+from proxy.forwarding.keys import KeyRing
+from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
+from proxy.forwarding.links.capability import Capabilities
+from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.keys import KeyRecord
+
+_SERVER_ERRORS = 500
 
 
 def base44_calls(
-    core: Core, vault: Vault, registrations: Registrations, connecting: Connecting, *, public_url: str
+    core: Core,
+    vault: Vault,
+    registrations: Registrations,
+    connecting: Connecting,
+    calls: "DataPath",
+    *,
+    public_url: str,
 ) -> Base44Calls:
     """The calls, for the app that the settings name when they are asked.
 
@@ -26,6 +42,7 @@ def base44_calls(
         vault: of ``core``.
         registrations: of ``core``.
         connecting: takes consent to its end.
+        calls: makes the requests of ``callApi``.
         public_url: origin of the control plane as browsers reach it.
     """
     endpoint = assembly.token_endpoint(core.dialer)
@@ -50,6 +67,73 @@ def base44_calls(
         disconnect,
         is_elsewhere,
     )
-    return Base44Calls(
-        served, ServiceKeys(keys), lambda key_id: core.note_use(key_id, time.time()), public_url
-    )
+    known = ServiceKeys(keys)
+
+    async def make(call: Call) -> Reply:
+        return await calls.make(call, known.on_data_path())
+
+    return Base44Calls(served, known, lambda key_id: core.note_use(key_id, time.time()), public_url, make)
+
+
+class DataPath:
+    """A data path for the calls of service keys, in the process of the control plane.
+
+    Args:
+        core: has services and sources as they are in force.
+        connect_url: where people connect accounts.
+    """
+
+    def __init__(self, core: Core, connect_url: str) -> None:
+        limits, times = core.settings.limits, core.settings.timeouts
+        self._core = core
+        self._terms = Terms(core.catalog, core.connectors, KeyRing({}))
+        self._pool = Pool(
+            core.dialer,
+            UpstreamTimeouts(times.connect, times.first_byte, times.idle, times.total),
+            time.monotonic,
+            core.metrics.upstream,
+        )
+        self._plane = CallPlane(
+            self._terms,
+            pool=self._pool,
+            metrics=core.metrics,
+            events=_Lines(),
+            options=DataPlaneOptions(
+                limits=HeadLimits(limits.request_line, limits.header_bytes, limits.headers),
+                body_bytes=limits.body_bytes,
+                replay_bytes=limits.replay_bytes,
+                upstream_per_service=limits.upstream_per_service,
+                connect_base_url=connect_url,
+                links=False,
+            ),
+            capabilities=Capabilities(b""),
+        )
+        self._calls = self._plane.serve(ServerLimits(connections=limits.connections))
+
+    async def make(self, call: Call, keyring: KeyRing) -> Reply:
+        """Make a call with the keys, services and sources that are in force now."""
+        core, terms = self._core, self._terms
+        same = terms.catalog is core.catalog and terms.connectors is core.connectors
+        if not same or terms.keyring is not keyring:
+            self._terms = self._plane.terms = Terms(core.catalog, core.connectors, keyring)
+        return await self._calls.make(call)
+
+    def start(self) -> None:
+        """Begin to enforce time limits; needs a running loop."""
+        self._pool.start()
+
+    async def close(self) -> None:
+        """Cut calls under way, and let go of connections to services."""
+        await self._calls.close()
+        await self._pool.close()
+
+
+class _Lines:
+    """Access events as lines of the event log: there are few, and this process has no thread for them."""
+
+    def emit(self, event: AccessEvent) -> None:
+        """Write one."""
+        fields = access_fields(event)
+        for name in ("timestamp", "event", "level"):
+            fields.pop(name)
+        log.event("request", level="warning" if event.status >= _SERVER_ERRORS else "info", **fields)

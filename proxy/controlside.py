@@ -9,7 +9,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy import assembly, log
-from proxy.base44side import base44_calls
+from proxy.base44side import DataPath, base44_calls
 from proxy.connecting import connecting_of
 from proxy.control.api.door import Door
 from proxy.control.api.routes import AdminApi
@@ -50,6 +50,7 @@ class ControlSide:
         self._ready = ready
         self.feed = Feed()
         self.history = History(core.metrics.whole, time.time)
+        self._calls = DataPath(core, core.settings.control.origin(texts(sockets.control)))
         self._runner = ControlRunner(
             make_control_app(
                 ready=ready,
@@ -104,7 +105,9 @@ class ControlSide:
         )
         parts = Parts(core.registrations, connecting, assembly.token_endpoint(core.dialer))
         api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look)
-        base44 = base44_calls(core, core.vault, core.registrations, connecting, public_url=public_url)
+        base44 = base44_calls(
+            core, core.vault, core.registrations, connecting, self._calls, public_url=public_url
+        )
         dashboard = partial(add_dashboard, ground=ground)
         return (pages.add, sign_in.add, connect.add, dashboard, api.add, base44.add)
 
@@ -114,6 +117,7 @@ class ControlSide:
 
     async def start(self) -> None:
         """Answer on the control plane from now on, and begin the scheduled work."""
+        self._calls.start()
         await self._runner.setup()
         for one in self._sockets.control:
             await web.SockSite(self._runner, one).start()
@@ -136,6 +140,7 @@ class ControlSide:
         """End the control plane. Uses of keys that were not written yet are written."""
         self.feed.close()
         await self._runner.cleanup()
+        await self._calls.close()
         if self._core.follower is not None:
             await self._core.follower.write_uses()
 

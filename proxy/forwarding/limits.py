@@ -26,7 +26,8 @@ class DataPlaneOptions:
     requests to one service at once. ``connect_base_url``: where a person connects an account, None when
     nothing is served there. ``host_suffixes``: of virtual hosts, lower case. ``fallback``: paths that only
     one service has go to it. ``public_url``: what addresses in answers begin with; empty: scheme and Host of
-    the request. ``share``: how many processes share the limits of keys.
+    the request. ``share``: how many processes share the limits of keys. ``links``: whether addresses in
+    answers are made to lead back here.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -39,3 +40,4 @@ class DataPlaneOptions:
     fallback: bool = False
     public_url: bytes = b""
     share: int = 1
+    links: bool = True

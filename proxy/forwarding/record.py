@@ -67,7 +67,7 @@ class Recorder:
     def __init__(
         self,
         metrics: Metrics,
-        events: accesslog.EventWriter,
+        events: accesslog.Events,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:

@@ -42,6 +42,13 @@ const headers = {
 const request = new Request("http://localhost/functions/f", { headers });
 await step("from request", () => createClientFromRequest(request).asServiceRole.connectors.getConnection("slack"));
 
+// A request that the server makes with the token, which never comes here.
+const request1 = { method: "POST", path: "/things", query: { q: "a b" }, body: { name: "Ada" } };
+await step("call", () => good.callApi("probe", request1));
+await step("call refused", () => good.callApi("probe", { path: "/oauth/token", method: "POST" }));
+await step("call not permitted", () => connectors(task.narrow).callApi("probe", { path: "/things" }));
+await step("call not connected", () => good.callApi("notion", { path: "/users/me" }));
+
 await step("not connected", () => good.getConnection("notion"));
 await step("unknown", () => good.getConnection("slak"));
 await step("escaping", () => good.getConnection("../../other/external-auth/tokens/slack"));

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Programs
-from support.app44 import APP, Scene, scene
+from support.app44 import APP, PROBE, Scene, scene
 from support.browser import Browser
 
 from proxy.keys import generate
@@ -22,6 +22,7 @@ async def stocked(one: Scene) -> dict[str, str]:
     work = await one.connect("slack", "work")
     await one.connect("salesforce", config=CONFIG)
     await one.connect("github", expires_at=time.time() - 60)
+    await one.connect(PROBE)
     return {
         "url": one.url,
         "app": APP,
@@ -50,7 +51,15 @@ async def test_the_sdk(tmp_path: Path, programs: Programs) -> None:
         }
         assert told["deprecated"]["value"] == token
         assert told["hundred"]["value"] == [token]
+        called = told["call"]["value"]
+        assert (called["success"], called["phase"], called["status"]) == (True, "responded", 200)
+        assert called["data"]["target"] == "/things?q=a%20b"
+        assert json.loads(called["data"]["body"]) == {"name": "Ada"}
+        assert one.token(PROBE) not in ended.out
         expected = {
+            "call refused": (403, "credential_path"),
+            "call not permitted": (403, "not_permitted"),
+            "call not connected": (404, "NOT_FOUND"),
             "not connected": (404, "NOT_FOUND"),
             "unknown": (404, "unknown_service"),
             "escaping": (404, "unknown_service"),
@@ -114,7 +123,7 @@ async def test_the_command_line(tmp_path: Path, programs: Programs) -> None:
         page = await browser.send(page, decision="allow", scope=["things.read"])
         assert (await browser.follow(page)).status == 200
         pulled = shown(await programs.cli(one, key, "pull"))
-        assert pulled["pulled"] == 5
+        assert pulled["pulled"] == 6
         folder = Path(pulled["connectorsDir"])
         assert json.loads((folder / "sandbox.jsonc").read_text()) == {
             "type": "sandbox",
@@ -128,6 +137,7 @@ async def test_the_command_line(tmp_path: Path, programs: Programs) -> None:
             "sandbox": "synced",
             "slack": "synced",
             "linear": "synced",
+            "probe": "synced",
             "salesforce": "removed",
             "github": "removed",
         }

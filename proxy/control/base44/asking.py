@@ -8,7 +8,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 
@@ -116,7 +116,7 @@ class ServiceKeys:
         self._keys = keys
         self._clock = clock
         self._known: Keys | None = None
-        self._ring = KeyRing({})
+        self._ring = self._proxies = KeyRing({})
 
     def asker(self, request: web.Request) -> Asker:
         """Who makes a request.
@@ -133,9 +133,16 @@ class ServiceKeys:
         """The keys of kind ``service``."""
         keys = self._keys()
         if keys is not self._known:
-            self._ring = KeyRing(of_services(keys))
+            found = of_services(keys)
+            self._ring = KeyRing(found)
+            self._proxies = KeyRing({one: replace(record, kind="proxy") for one, record in found.items()})
             self._known = keys
         return self._ring
+
+    def on_data_path(self) -> KeyRing:
+        """The same keys, as a data path of their own takes them; the same object while none has changed."""
+        self.ring()
+        return self._proxies
 
 
 def of_services(keys: Keys) -> dict[str, KeyRecord]:

@@ -22,6 +22,7 @@ from proxy.control.base44.answers import (
     refusal,
 )
 from proxy.control.base44.asking import Asker, ServiceKeys
+from proxy.control.base44.calls import CallApi, Make
 from proxy.control.base44.integrations import Integrations
 from proxy.control.base44.served import Served
 from proxy.control.base44.tokens import Tokens
@@ -42,18 +43,19 @@ class Base44Calls:
         keys: who may ask.
         note_use: told the id of a good key that was used.
         connect_base_url: where a person connects accounts.
+        make: sends a request on the data path.
     """
 
     served: Served
     keys: ServiceKeys
     note_use: Callable[[str], None]
     connect_base_url: str
+    make: Make
     slowdown: Slowdown = field(default_factory=Slowdown)
-    more: tuple[tuple[str, str, Call], ...] = ()
 
     def add(self, app: web.Application) -> None:
         """Answer the calls."""
-        for method, path, call in (*self._calls(), *self.more):
+        for method, path, call in self._calls():
             app.router.add_route(method, f"{_APP}/{path}", self._answering(path, call))
         for method, path in _OF_APP_USERS:
             app.router.add_route(method, f"{_APP}/{path}", self._unasked(path))
@@ -61,6 +63,7 @@ class Base44Calls:
 
     def _calls(self) -> tuple[tuple[str, str, Call], ...]:
         tokens, integrations = Tokens(self.served), Integrations(self.served)
+        calls = CallApi(self.served, self.make)
         return (
             ("GET", "external-auth/tokens/connectors/{id:[^{}/]+}", tokens.of_connection),
             ("GET", f"external-auth/tokens/{_TYPE}", tokens.of_type),
@@ -69,6 +72,7 @@ class Base44Calls:
             ("PUT", f"external-auth/integrations/{_TYPE}", integrations.begin),
             ("GET", "external-auth/status", integrations.status),
             ("DELETE", f"external-auth/integrations/{_TYPE}/remove", integrations.remove),
+            ("POST", f"connectors/{_TYPE}/call", calls.answer),
             ("GET", "payments/stripe/status", _stripe_status),
             ("POST", "payments/stripe/install", _stripe),
             ("DELETE", "payments/stripe", _stripe),

@@ -58,7 +58,7 @@ class DataPlane:
         *,
         pool: Pool,
         metrics: Metrics,
-        events: accesslog.EventWriter,
+        events: accesslog.Events,
         options: DataPlaneOptions,
         capabilities: Capabilities,
         clock: Callable[[], float] = time.monotonic,

@@ -121,7 +121,8 @@ class Sending:
                 injection, outgoing = self.outgoing(again, caller.repeat)
                 answer = await exchange.send_again(injection.origin, outgoing)
         links = None
-        if answer.addressed or admitted.batch or looks_into(injection, admitted.route.path):
+        looked = answer.addressed or looks_into(injection, admitted.route.path)
+        if admitted.batch or (looked and self._options.links):
             links = self._links(admitted, injection, caller)
         await exchange.relay(answer, injection.token, links)
 
