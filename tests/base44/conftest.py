@@ -13,7 +13,7 @@ import pytest
 from support.app44 import APP, Scene
 
 HERE = Path(__file__).parent
-TRAP = HERE.parent / "sdk" / "traps" / "trap.cjs"
+TRAP = HERE.parent / "support" / "traps" / "trap.cjs"
 LIMIT = 60.0
 
 
