@@ -65,7 +65,7 @@ lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases
 	$(COMPILE) -c requirements-dev.lock -o tests/benchmarks/requirements.lock --group bench
 	$(COMPILE) -c requirements-dev.lock -o tests/sdk/requirements.lock --group sdk
 	$(COMPILE) -o tests/sdk_full/requirements.lock --group sdk-full
-	for folder in tests/sdk tests/sdk_full tests/oauth tests/base44; do rm -rf $$folder/package-lock.json $$folder/node_modules; \
+	for folder in tests/sdk tests/sdk_full tests/oauth tests/base44 tests/browser; do rm -rf $$folder/package-lock.json $$folder/node_modules; \
 	  $(NPM) install --package-lock-only --omit-lockfile-registry-resolved --min-release-age=7 --prefix $$folder; done
 
 clean: ## removes what these targets made

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from aiohttp import web
@@ -49,6 +49,7 @@ class ControlSide:
         self._sockets = sockets
         self._ready = ready
         self.feed = Feed()
+        self._uses: dict[str, float] = {}
         self.history = History(core.metrics.whole, time.time)
         self._calls = DataPath(core, core.settings.control.origin(texts(sockets.control)))
         self._runner = ControlRunner(
@@ -101,6 +102,7 @@ class ControlSide:
             keys=lambda: core.keys,
             feed=self.feed,
             history=self.history,
+            account_uses=self._account_uses,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
         parts = Parts(core.registrations, connecting, assembly.token_endpoint(core.dialer))
@@ -130,6 +132,10 @@ class ControlSide:
             self._core.go(self._core.refresher.run(), "refreshes")
         if self._watch is not None:
             self._watch.start()
+
+    def _account_uses(self) -> Mapping[str, float]:
+        self._uses.update(self._core.take_account_uses())
+        return self._uses
 
     async def _look_always(self) -> None:
         while True:

@@ -46,7 +46,8 @@ class Core:
 
     ``on_change`` is called whenever keys, services or sources may have changed, ``on_reload`` after each
     reload besides, ``on_taken`` with the number of each change of the vault that is in force here from now
-    on. ``take_uses`` gives the uses of keys noted since it was last asked.
+    on. ``take_uses`` and ``take_account_uses`` give the uses of keys and connections noted since
+    they were last asked.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Core:
         self.on_reload: Callable[[], None] = _nothing
         self.on_taken: Callable[[int], None] = _nothing
         self.take_uses: Callable[[], Mapping[str, float]] = dict
+        self.take_account_uses: Callable[[], Mapping[str, float]] = dict
         self.follower: VaultFollower | None = None
         if vault is not None:
             self.follower = VaultFollower(

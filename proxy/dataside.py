@@ -73,6 +73,7 @@ class DataSide:
         core.on_change = self._changed
         core.on_reload = self._renew.set
         core.take_uses = self._take_uses
+        core.take_account_uses = self.plane.take_account_uses
         self._count_things(events)
 
     def _count_things(self, events: accesslog.EventWriter) -> None:

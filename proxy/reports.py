@@ -13,17 +13,24 @@ class Reports:
         self.deaths = 0
         self._retired: Tally = {}
         self._uses: dict[str, float] = {}
+        self._account_uses: dict[str, float] = {}
         self._mark = -1
 
     def take_in(self, worker: Supervised) -> None:
-        """When keys were used last, as far as it has told."""
-        for key, when in worker.uses.items():
-            self._uses[key] = max(when, self._uses.get(key, when))
-        worker.uses.clear()
+        """When keys and connections were used last, as far as it has told."""
+        for told, kept in ((worker.uses, self._uses), (worker.account_uses, self._account_uses)):
+            for name, when in told.items():
+                kept[name] = max(when, kept.get(name, when))
+            told.clear()
 
     def take_uses(self) -> Mapping[str, float]:
         """What was told since the last time: key id to epoch seconds."""
         uses, self._uses = self._uses, {}
+        return uses
+
+    def take_account_uses(self) -> Mapping[str, float]:
+        """The same of connections, by id."""
+        uses, self._account_uses = self._account_uses, {}
         return uses
 
     def retire(self, worker: Supervised) -> None:

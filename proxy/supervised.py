@@ -51,6 +51,7 @@ class Supervised:
         self.tally: Tally | None = None
         self.checks: Mapping[str, str] = {}
         self.uses: dict[str, float] = {}
+        self.account_uses: dict[str, float] = {}
         self.definitions: Mapping[str, Definition] = {}
         self.requests: Batch | None = None
         self.failure: str | None = None
@@ -106,6 +107,7 @@ class Supervised:
             case "report":
                 self.tally, self.checks = facts["tally"], facts["checks"]
                 self.uses.update(facts["uses"])
+                self.account_uses.update(facts["account_uses"])
             case "requests":
                 self.requests = Batch(facts["requests"], facts["missed"])
             case "failed":

@@ -155,6 +155,7 @@ class Worker:
             {
                 "tally": core.metrics.tally(for_others=True),
                 "uses": core.take_uses(),
+                "account_uses": core.take_account_uses(),
                 "checks": {**data.checks(), **core.checks()},
             },
         )

@@ -179,10 +179,14 @@ class ConnectPages:
     async def _new(self, given: MultiMapping[str], service: Service, session: Secret) -> web.Response:
         """The page of a signed-in operator, who says there what a command line would."""
         await self.connecting.flows.registration_for(service)
+        name = given.get("connection", SOLE_CONNECTION)
+        held = self.vault.snapshot.find(service.type_id, name)
+        known = {} if held is None else {**held.connection.metadata, **(held.connection.config or {})}
         return self._form(
             service,
             session,
-            name=given.get("connection", SOLE_CONNECTION),
+            name=name,
+            params=known,
             return_to=safe_return(given.get("return_to"), self.origins),
         )
 

@@ -116,6 +116,12 @@ class Provider:
         if grant is not None:
             grant.live = False
 
+    def withdraw(self, account: str) -> None:
+        """That person takes the app's access away, in the account's settings: all its grants end."""
+        for grant in self._access.values():
+            if grant.account == account:
+                grant.live = False
+
     def account(self, access_token: str) -> str | None:
         """Whose a living access token is."""
         grant = self._access.get(access_token)

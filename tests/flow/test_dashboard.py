@@ -1,6 +1,7 @@
 """The dashboard as a browser without scripts meets it: every page, every form, and what both refuse."""
 
 import html
+import time
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,12 @@ async def test_an_account_is_connected_and_ended_from_the_pages(tmp_path: Path) 
         assert page.url.path == "/connections"
         page = await browser.open(one.public_url + HERE)
         assert "Granted" in page.text
+        assert "none since the server" in page.text
+        found = one.connection()
+        assert found is not None
+        one.used[found.connection_id] = time.time() - 120
         page = await post(browser, page, f"{HERE}/verify")
+        assert "2 min ago" in page.text
         assert "takes the token" in page.text
         page = await post(browser, page, f"{HERE}/freeze")
         assert "Frozen" in page.text

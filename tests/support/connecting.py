@@ -52,6 +52,7 @@ class Scene:
     ahead: float = 0.0
     seen: list[Any] = field(default_factory=list)
     feed: Feed = field(default_factory=Feed)
+    used: dict[str, float] = field(default_factory=dict)
     counted: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -206,6 +207,7 @@ async def scene(
             keys=lambda: vault.snapshot.keys,
             places=Places,
             feed=made.feed,
+            account_uses=lambda: made.used if made is not None else {},
             history=History(lambda: {"counters": {"services": dict(made.counted)}, "gauges": {}}, clock),
             clock=clock,
         )

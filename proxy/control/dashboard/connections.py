@@ -32,12 +32,14 @@ _CONNECT_AGAIN = "Connect the account again; everything that uses it goes on by 
 class Standing:
     """A connection with what a person has to know of it.
 
-    ``trouble`` and ``advice`` are empty where there is none; ``next_refresh``: epoch seconds.
+    ``trouble`` and ``advice`` are empty where there is none; ``next_refresh``, ``last_use``: epoch
+    seconds, the latter since the server's start.
     """
 
     connection: Connection
     title: str
     next_refresh: float | None
+    last_use: float | None
     trouble: str = ""
     advice: str = ""
 
@@ -57,7 +59,7 @@ class Standing:
 async def standings(frame: Frame) -> list[Standing]:
     """All connections, those that need a person first."""
     ground = frame.ground
-    catalog, now = ground.catalog(), ground.clock()
+    catalog, now, uses = ground.catalog(), ground.clock(), ground.account_uses()
     found = []
     for one in await states.shown(ground.vault):
         service = catalog.get(one.service)
@@ -66,6 +68,7 @@ async def standings(frame: Frame) -> list[Standing]:
                 one,
                 one.service if service is None else service.title,
                 _next_refresh(ground.vault, one),
+                uses.get(one.connection_id),
                 *_trouble(one, now),
             )
         )

@@ -38,6 +38,7 @@ _FIELDS = {
     "root": "Addresses without a service",
     "networks": "Networks",
     "expires": "Ends",
+    "read_only": "Reading only",
     "--param": "Values",
     "standard input": "The token",
 }

@@ -27,6 +27,7 @@ class Ground:
         keys: those of vault and settings, by id.
         places: where callers reach the data plane.
         feed: requests as they happen; history: the last hour.
+        account_uses: when connections were used last since the start, by id (epoch seconds).
         clock: seconds since the epoch.
     """
 
@@ -42,6 +43,7 @@ class Ground:
     places: Callable[[], Places]
     feed: Feed
     history: History
+    account_uses: Callable[[], Mapping[str, float]] = dict
     clock: Callable[[], float] = time.time
 
     @property

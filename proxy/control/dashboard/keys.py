@@ -110,6 +110,7 @@ class KeyPages:
             others=[one for one in services if one.type_id not in connected],
             names=sorted({one.name for one in ground.vault.connections()}),
             methods=_METHODS,
+            readable=[one.title for one in services if one.read_only],
             expiry=_EXPIRY,
         )
 
@@ -123,6 +124,8 @@ class KeyPages:
             text_of(form, "root") or None,
             text_of(form, "networks").replace(",", " ").split(),
             text_of(form, "expires_at") or text_of(form, "expires") or None,
+            read_only=form.get("reading") == "yes",
+            observe=form.get("observe") == "yes",
         )
         try:
             _check_kind(asked, visitor)

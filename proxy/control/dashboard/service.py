@@ -60,7 +60,7 @@ class ServicePage:
             service=service,
             connections=connections,
             source=ground.settings().sources.get(service.type_id),
-            name=name or (SOLE_CONNECTION if SOLE_CONNECTION not in names else ""),
+            name=name or (SOLE_CONNECTION if not names else f"account-{len(names) + 1}"),
             again=name in names,
             params=_params(service),
             known=_known(connections, name),

@@ -117,7 +117,7 @@ class Admission:
         capabilities: judges addresses that carry their own authorization.
         clock: monotonic seconds; wall: seconds since the epoch.
 
-    ``used`` holds the last use (seconds since the epoch) of keys, by id.
+    ``used`` and ``used_accounts`` hold the last use (seconds since the epoch) of keys and connections, by id.
     """
 
     def __init__(
@@ -131,6 +131,7 @@ class Admission:
     ) -> None:
         self.terms = terms
         self.used: dict[str, float] = {}
+        self.used_accounts: dict[str, float] = {}
         self._options = options
         self._capabilities = capabilities
         self._clock = clock
@@ -172,6 +173,11 @@ class Admission:
         used, self.used = self.used, {}
         return used
 
+    def take_account_uses(self) -> Mapping[str, float]:
+        """The same for connections."""
+        used, self.used_accounts = self.used_accounts, {}
+        return used
+
     # --- what is known already -----------------------------------------------------------------------
 
     def _remembered(
@@ -201,7 +207,9 @@ class Admission:
         key_id, credential = admitted.grant.record.key_id, admitted.credential
         record.key_id = key_id
         record.service = admitted.route.service.type_id
-        record.connection = None if credential is None else credential.connection
+        if credential is not None:
+            record.connection = credential.connection
+            self.used_accounts[credential.connection_id] = now
         self.used[key_id] = now
 
     # --- the steps -----------------------------------------------------------------------------------

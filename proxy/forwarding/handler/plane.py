@@ -49,7 +49,7 @@ class DataPlane:
         capabilities: makes and judges addresses that carry their own authorization.
         clock: monotonic seconds; wall: seconds since the epoch.
 
-    ``draining`` makes ``/-/health`` answer 503. ``take_uses``: see Admission.
+    ``draining`` makes ``/-/health`` answer 503. ``take_uses``, ``take_account_uses``: see Admission.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class DataPlane:
         self._at_work: dict[str, int] = {}
         self._key_limits = KeyLimits(options.share)
         self.take_uses = self._admission.take_uses
+        self.take_account_uses = self._admission.take_account_uses
 
     @property
     def terms(self) -> Terms:

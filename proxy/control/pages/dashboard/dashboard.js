@@ -151,7 +151,7 @@ function rowOf(one, names) {
     ["Time", time],
     ["Request", make("div", { className: "request" }, make("strong", {}, one.method), " ", one.path, make("div", { className: "soft" }, account))],
     ["Key", names[one.key_id] || one.key_id || "\u2013"],
-    ["Answer", make("div", {}, make("span", { className: `status ${tone}` }, String(one.status)), one.error ? ` ${one.error}` : one.status >= 400 ? " by the service" : "")],
+    ["Answer", make("div", {}, make("span", { className: `status ${tone}` }, String(one.status)), one.error ? ` ${one.error}` : one.status >= 400 ? " by the service" : "", one.observed ? make("div", { className: "soft" }, `would be refused: ${one.observed}`) : "")],
     ["Total", inMilliseconds(one.spent.total)],
     ["Time went", make("details", {}, make("summary", {}, barOf(one.spent), make("span", { className: "hidden" }, "Where the time went")), facts)],
   ];
