@@ -87,11 +87,11 @@ def _tell_more(state: Ready, call: Call) -> None:
         f'   python3 -c \'import urllib.request as u; r = u.Request("{state.base}{PATH}", '
         f'headers={{"X-Api-Key": "{call.key}"}}); print(u.urlopen(r).read().decode())\'\n'
     )
-    output.line("Or in a browser: connect an account by its consent, make keys, see what happens:\n")
+    output.line("From the command line, for example:\n")
+    output.line(f"   connector-proxy connect {SERVICE} --config {state.config}")
+    output.line(f"   connector-proxy keys list --config {state.config}")
+    output.line(f"   curl {state.control}/metrics\n")
+    output.line("In a browser: connect an account, make keys, watch what happens:\n")
     output.line(f"   {state.control}/services/{SERVICE}")
     output.line(f"   password: {state.password}\n")
-    output.line("And from the command line:\n")
-    output.line(f"   connector-proxy connect {SERVICE} --config {state.config}")
-    output.line(f"   curl {state.control}/metrics")
-    output.line(f"   connector-proxy keys list --config {state.config}\n")
     output.line("Everything lies in a temporary folder. Ctrl-C ends the demo and removes it.")

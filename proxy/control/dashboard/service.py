@@ -180,8 +180,9 @@ def _params(service: Service) -> list[Mapping[str, object]]:
 
 
 def _known(connections: list[Connection], name: str) -> Mapping[str, str]:
-    """The values of the connection that is to be connected again."""
+    """The values of the connection that is to be connected again; for another one those of the default."""
     found = next((one for one in connections if one.name == name), None)
+    found = found or next((one for one in connections if one.is_default), None)
     return {} if found is None else {**found.metadata, **(found.config or {})}
 
 
