@@ -67,4 +67,5 @@ def judged(
         known=CATALOG.services,
         limits=DEFAULT_LIMITS,
     )
-    return judging.rewritten(judging.read(head, route, body), judge.judged)
+    envelope = judging.read(head, route, body)
+    return envelope.written([judge.judged(number, inner) for number, inner in enumerate(envelope.inners, 1)])

@@ -448,3 +448,15 @@ def test_read_only_keys_batch_what_is_reviewed() -> None:
     with pytest.raises(NotPermitted, match="part 2 of the batch: the key is read-only"):
         google(GET, write, permits=["googlecalendar:read-only"])
     assert b"POST /calendar/v3" in google(GET, write, permits=["googlecalendar:observe,read-only"])
+
+
+def test_what_msgraph_core_writes() -> None:
+    """The bytes that msgraph-core 1.5.2 sent in a run: absolute addresses, and ``depends_on`` for ``dependsOn``."""
+    written = (
+        '{"requests": [{"id": "1", "method": "GET", "url": "http://proxy.example:8080/outlook/v1.0/me", '
+        '"depends_on": [], "headers": {}}, {"id": "2", "method": "POST", '
+        '"url": "http://proxy.example:8080/outlook/v1.0/me/messages", "depends_on": ["1"], '
+        '"headers": {"content-type": "application/json"}, "body": {"subject": "x"}}]}'
+    )
+    sent = judged(GRAPH, JSON, written.encode())
+    assert sent.decode() == written.replace(BASE + "/outlook/v1.0", "")

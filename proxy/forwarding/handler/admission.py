@@ -10,23 +10,21 @@ from proxy.catalog.model import Catalog, Service
 from proxy.connectors.model import Credential
 from proxy.connectors.module import Obtain
 from proxy.connectors.sources.base44 import CONTEXT_HEADERS
-from proxy.errors import BodyTooLarge, InvalidKey, NotPermitted, UnknownService, UpgradeUnsupported
+from proxy.errors import BodyTooLarge, InvalidKey, UnknownService, UpgradeUnsupported
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.form import refuse_key
 from proxy.forwarding.gate import Head
+from proxy.forwarding.handler.batches import Whole, judged
 from proxy.forwarding.handler.restricted import Asking, passed
 from proxy.forwarding.handler.waiting import timed
-from proxy.forwarding.held import freed_body, hold, key_in_body
+from proxy.forwarding.held import freed_body, key_in_body
 from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import MARK, Capabilities, known_key
 from proxy.forwarding.nested import judging
-from proxy.forwarding.nested.parts import MOST_BYTES, MOST_S
 from proxy.forwarding.permits import check, check_with_any, effective_method
 from proxy.forwarding.record import Record
 from proxy.forwarding.routing import Route, Target, match, parse_target, rooted_target
-from proxy.problems import row
 
 _NAMES_AN_APP = frozenset(name.lower().encode() for name in CONTEXT_HEADERS)
 
@@ -249,7 +247,12 @@ class Admission:
             asked = asked._replace(obtain=timed(asked.obtain, record, self._clock))
         route, grant = asked.route, asked.grant
         if judging.is_open(route) and head.body != "none":
-            return await self._by_parts(request, asked, presented, body, payload)
+            whole = Whole(head, route, grant, presented, payload, caller, record, body)
+            services = self.terms.catalog.services
+            framed, credential, body = await judged(
+                whole, asked.obtain, asked.credential, options=self._options, known=services
+            )
+            return Admitted(framed, route, grant, presented, credential, body, batch=True)
         if grant.permits.marked:
             asking = Asking(head, grant, payload, caller, record, body)
             credential, body = await passed(asking, route, asked.method, asked.obtain, asked.credential)
@@ -267,41 +270,6 @@ class Admission:
         return Admitted(
             framed, route, grant, presented, credential, body, watched=body is None, spliced=spliced
         )
-
-    async def _by_parts(
-        self,
-        request: _Request,
-        asked: _Asked,
-        presented: Presented,
-        body: bytes | None,
-        payload: StreamReader,
-    ) -> Admitted:
-        """A batch: each request in it is judged as if it had come alone, and the whole goes if all may."""
-        head, caller = request.head, request.caller
-        route, _, grant, obtain, credential = asked
-        service = route.service
-        if not grant.permits.reaches(service.type_id):
-            raise NotPermitted("the key has no permit for this service")
-        judging.check_whole(head, route)
-        if body is None:
-            body = await hold(head, payload, caller, MOST_BYTES, MOST_S)
-        envelope = judging.read(head, route, body)
-        credential = credential or await obtain(service.type_id, route.connection)
-        judge = judging.Judge(
-            route,
-            grant=grant,
-            presented=presented,
-            account=judging.Account(credential.connection, credential.config or {}),
-            ours=judging.origins(head.host, self._options.public_url),
-            known=self.terms.catalog.services,
-            limits=self._options.limits,
-        )
-        body = judging.rewritten(envelope, judge.judged)
-        if judge.observed is not None:
-            request.record.observed = row(judge.observed).code
-        refuse_key(body, presented.key)
-        framed = judging.framed(head, len(body))
-        return Admitted(framed, route, grant, presented, credential, body, batch=True)
 
     def _asked(self, request: _Request, presented: Presented) -> _Asked:
         """Whose key it is, where the request goes, and the method that counts for permits."""

@@ -4,7 +4,7 @@ Its head through the gate, its address through routing, its method, path and acc
 permits, its fields and query through the rewriting that takes keys out. What is sent is what was judged.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Host
@@ -136,12 +136,16 @@ class Judge:
             known,
         )
 
-    def judged(self, inner: Inner) -> Outer:
-        """What is sent in place of a part.
+    def judged(self, number: int, inner: Inner) -> Outer:
+        """What is sent in place of the part of that number, counted from 1.
 
         Raises:
-            CallerError: as for a request of its own.
+            CallerError: as for a request of its own, and it says which part.
         """
+        with numbered(number):
+            return self._judged(inner)
+
+    def _judged(self, inner: Inner) -> Outer:
         service = self._route.service
         self._check_host(inner)
         route = route_of(inner.url, inner.method, self._at)
@@ -162,7 +166,7 @@ class Judge:
     def _check_permits(self, inner: Inner, route: Route, method: str) -> None:
         """By permits with words too, one of which may only note what it would have refused."""
         service, permits, connection = route.service, self._grant.permits, self._account.connection
-        if not self._grant.restricted:
+        if not permits.marked:
             check(permits, service, connection, method, route.path)
             return
         check_open(service, route.path)
@@ -228,16 +232,3 @@ def _without_token(route: Route, host: Host, account: Account) -> Injection:
     """What is put into a part: all but the token, which the batch itself carries for all of them."""
     bare = replace(host, token="none", auth=None)  # noqa: S106  # a choice, not a token
     return prepare(route.service, bare, token=Secret(""), config=account.config)
-
-
-def rewritten(envelope: Envelope, judge: Callable[[Inner], Outer]) -> bytes:
-    """The batch as it is sent.
-
-    Raises:
-        CallerError: about the first part that may not be sent.
-    """
-    outers = []
-    for number, inner in enumerate(envelope.inners, 1):
-        with numbered(number):
-            outers.append(judge(inner))
-    return envelope.written(outers)
