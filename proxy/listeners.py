@@ -19,22 +19,22 @@ from proxy.settings import Listen, Settings
 
 BACKLOG = 1024
 HANDSHAKE_S = 15.0  # a connection counts towards the limits only after its handshake: not asyncio's 60 s
-_UNIX_MODE = 0o660
 _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a group of addresses is for, and how an operator changes it."""
+    """What a group of addresses is for, and how an operator changes it; ``mode``: of unix sockets there."""
 
     purpose: str
     remedy: str
+    mode: int = 0o660
 
 
 DATA = Place("the data plane", "--port (data.listen)")
 DATA_TLS = Place("the TLS listener of the data plane", "--tls-port (data.tls.listen)")
-CONTROL = Place("the control plane", "--control-port (control.listen)")
+CONTROL = Place("the control plane", "--control-port (control.listen)", mode=0o600)
 
 
 def bind(listens: Iterable[Listen], place: Place) -> tuple[socket.socket, ...]:
@@ -123,13 +123,13 @@ def _refusal(listen: Listen, place: Place, error: OSError) -> StateError:
 
 
 def _bind_unix(path: Path, place: Place) -> socket.socket:
-    """A unix socket for owner and group; one that nobody serves any more is replaced."""
+    """A unix socket, of the control plane for its owner only; one that nobody serves any more is replaced."""
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path, place)
         one.setblocking(False)
         one.bind(str(path))
-        path.chmod(_UNIX_MODE)
+        path.chmod(place.mode)
     except OSError as error:
         one.close()
         raise _refusal(Listen(path=path), place, error) from error
