@@ -83,8 +83,31 @@ def find_key(
         InvalidKey: no key, or something else in its place.
         AmbiguousKey: two different ones.
     """
-    if (b"sec-fetch-site" in head.values or head.method == b"OPTIONS") and head.from_page:
+    if _is_page(head):
         raise InvalidKey("keys are not taken from web pages of other sites, nor are preflights answered")
+    found, in_query = _shown(head, service, query)
+    found.extend(value for value in body_values if value)
+    if not found:
+        raise InvalidKey(NO_KEY)
+    key = found[0]
+    if len(found) > 1 and any(other != key for other in found):
+        raise AmbiguousKey(_TWO)
+    if len(key) != KEY_LENGTH or not key.startswith(_PREFIX):
+        raise InvalidKey(NO_KEY)
+    return Presented(key, in_query)
+
+
+def shows_nothing(head: Head, service: Service, query: bytes | None) -> bool:
+    """True for a request with nothing in any head place for keys, that no page of another site makes."""
+    return not _is_page(head) and not _shown(head, service, query)[0]
+
+
+def _is_page(head: Head) -> bool:
+    return (b"sec-fetch-site" in head.values or head.method == b"OPTIONS") and head.from_page
+
+
+def _shown(head: Head, service: Service | None, query: bytes | None) -> tuple[list[bytes], bool]:
+    """What stands in the places of the head, and whether some of it stands in the query."""
     places = _places_of(service) if service is not None else None
     found: list[bytes] = []
     value = head.values.get(b"authorization")
@@ -100,15 +123,7 @@ def find_key(
         values = [value for name, value in query_pairs(query) if name in places.parameters and value]
         in_query = bool(values)
         found.extend(values)
-    found.extend(value for value in body_values if value)
-    if not found:
-        raise InvalidKey(NO_KEY)
-    key = found[0]
-    if len(found) > 1 and any(other != key for other in found):
-        raise AmbiguousKey(_TWO)
-    if len(key) != KEY_LENGTH or not key.startswith(_PREFIX):
-        raise InvalidKey(NO_KEY)
-    return Presented(key, in_query)
+    return found, in_query
 
 
 def body_places(service: Service, path: bytes) -> tuple[KeyPlace, ...]:

@@ -42,7 +42,7 @@ class Tour {
       const value = await call();
       this.#note(kind, isDeepStrictEqual(value, expected), JSON.stringify(value) ?? "undefined");
     } catch (error) {
-      this.#note(kind, false, `${error?.stack ?? error} ${JSON.stringify(error?.response?.data ?? error?.body ?? "")}`);
+      this.#note(kind, false, `${error?.stack ?? JSON.stringify(error)} ${JSON.stringify(error?.response?.data ?? error?.body ?? "")}`);
     }
   }
 

@@ -15,6 +15,7 @@ from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.batches import Whole, judged
+from proxy.forwarding.handler.everybody import NOBODY, public_route
 from proxy.forwarding.handler.restricted import Asking, passed
 from proxy.forwarding.handler.waiting import timed
 from proxy.forwarding.held import freed_body, key_in_body
@@ -60,7 +61,8 @@ class Terms:
 class Admitted(NamedTuple):
     """A request that may be made: whose it is, where it goes, with whose token.
 
-    ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``).
+    ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``),
+    and for what is everybody's (``everybody``), where ``grant`` is NOBODY.
     ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
     ``watched``: it is not held, but must not go on where the key stands in it. ``batch``: it holds further
     requests, all judged, and so does the answer. ``spliced``: the token may stand in it, so that it is never
@@ -76,6 +78,12 @@ class Admitted(NamedTuple):
     watched: bool = False
     batch: bool = False
     spliced: bool = False
+
+    @property
+    def lane(self) -> str:
+        """Whose places it takes: callers without a key leave all of a service's to those who have one."""
+        service = self.route.service.type_id
+        return f"{service} for everybody" if self.grant is NOBODY else service
 
 
 class _Request(NamedTuple):
@@ -203,12 +211,13 @@ class Admission:
 
     def _note(self, record: Record, admitted: Admitted, now: float) -> None:
         key_id, credential = admitted.grant.record.key_id, admitted.credential
-        record.key_id = key_id
         record.service = admitted.route.service.type_id
         if credential is not None:
             record.connection = credential.connection
             self.used_accounts[credential.connection_id] = now
-        self.used[key_id] = now
+        if admitted.grant is not NOBODY:
+            record.key_id = key_id
+            self.used[key_id] = now
 
     # --- the steps -----------------------------------------------------------------------------------
 
@@ -241,6 +250,10 @@ class Admission:
         try:
             presented = caller.repeat.presented(head, service, target.query)
         except InvalidKey:
+            everybodys = public_route(head, target, service)
+            if everybodys is not None:
+                self._check_size(head)
+                return Admitted(head, everybodys, NOBODY, None, None)
             presented, body = await key_in_body(head, target, service, payload, caller)
         asked = self._asked(request, presented)
         if asked.credential is None:

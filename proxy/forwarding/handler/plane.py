@@ -124,7 +124,7 @@ class DataPlane:
     async def _served(
         self, admitted: Admitted, payload: StreamReader, caller: CallerConnection, about: _About
     ) -> None:
-        with Place(self._at_work, admitted.route.service.type_id, self._options.upstream_per_service):
+        with Place(self._at_work, admitted.lane, self._options.upstream_per_service):
             await self._sending.forward(admitted, payload, caller, about.timeline)
         about.record.status = about.timeline.status or 0
 

@@ -12,6 +12,7 @@ from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.handler.admission import Admitted, Terms
+from proxy.forwarding.handler.everybody import NOBODY
 from proxy.forwarding.handler.standing import why_over
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities, bare
@@ -23,6 +24,7 @@ from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_hea
 from proxy.forwarding.routing import Route, resolve_host
 from proxy.forwarding.upload import BodyLimits, Upload
 from proxy.forwarding.websocket import Judge
+from proxy.secret import Secret
 
 _INJECTIONS_KEPT = 4096
 
@@ -132,6 +134,9 @@ class Sending:
         if isinstance(last, Sent) and last.admitted is admitted:
             return last.injection, last.outgoing
         head, route, _, presented, credential, body, *_ = admitted
+        if admitted.grant is NOBODY:
+            injection = prepare(route.service, resolve_host(route, None), token=Secret(""))
+            return injection, request_head(head, route, injection, None)
         if credential is None:
             injection = bare(route)
             return injection, request_head(head, route, injection, presented)

@@ -13,6 +13,7 @@ export async function use(tour, base) {
     return Buffer.from(result.fileBinary ?? (await result.fileBlob.arrayBuffer())).toString();
   };
   await tour.read(content, "Grüße\n");
+  await tour.read(async () => (await dropbox.filesListFolderLongpoll({ cursor: "c1" })).result.changes, true);
   await tour.write(async () => (await dropbox.filesCreateFolderV2({ path: "/Grüße" })).result.metadata.name, "Grüße");
   await tour.pages(async () => {
     let { result } = await dropbox.filesListFolder({ path: "" });

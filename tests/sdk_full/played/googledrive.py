@@ -1,12 +1,14 @@
 """Google Drive: an upload that answers with where to go on, media by a parameter, discovery documents for everybody."""
 
 import email
+import importlib.resources
 import json
 
 from playing import Call, Played, Reply
 
 HOST = "www.googleapis.com"
 API, UPLOAD = f"{HOST}/drive/v3", f"{HOST}/upload/drive/v3"
+DISCOVERY = f"{HOST}/discovery/v1/apis/drive/v3/rest"
 SESSION = f"https://{UPLOAD}/files?uploadType=resumable&upload_id=ADPycd"
 
 
@@ -39,6 +41,11 @@ def part(call: Call) -> Reply:
     return Reply(file("big"))
 
 
+def document(_: Call) -> Reply:
+    package = importlib.resources.files("googleapiclient.discovery_cache")
+    return Reply(json.loads((package / "documents" / "drive.v3.json").read_text(encoding="utf-8")))
+
+
 def media(call: Call) -> Reply:
     if call.query.get("alt") == "media":
         return Reply("Grüße\n".encode(), media_type=b"text/plain")
@@ -46,8 +53,10 @@ def media(call: Call) -> Reply:
 
 
 SERVICE = Played(
+    keyless=(f"GET {DISCOVERY}",),
     token="ya29.real-drive-0123456789",
     routes={
+        f"GET {DISCOVERY}": document,
         f"GET {API}/about": Reply({"user": {"displayName": "Grace ✓"}}),
         f"GET {API}/files": files,
         f"GET {API}/files/a": media,

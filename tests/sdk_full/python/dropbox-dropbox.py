@@ -21,6 +21,7 @@ def use(tour, base):
     dropbox = client(tour, base, tour.key)
     tour.read(lambda: dropbox.users_get_current_account().name.display_name, "Grace ✓")
     tour.read(lambda: dropbox.files_download("/a")[1].content.decode(), "Grüße\n")
+    tour.read(lambda: dropbox.files_list_folder_longpoll("c1").changes, True)
     tour.write(lambda: dropbox.files_create_folder_v2("/Grüße").metadata.name, "Grüße")
     tour.pages(lambda: pages(dropbox), ["a", "b", "c"])
     tour.upload(lambda: dropbox.files_upload("Grüße\n".encode(), "/Übung").name, "Übung")

@@ -1,4 +1,4 @@
-"""google-api-python-client: what leaves its API's own base (uploads) needs a description that names the proxy."""
+"""google-api-python-client: uploads leave its API's base, and need a description that names the proxy."""
 
 import importlib.resources
 import io
@@ -6,7 +6,7 @@ import json
 
 from google.oauth2.credentials import Credentials
 from google_auth_httplib2 import AuthorizedHttp
-from googleapiclient.discovery import build_from_document
+from googleapiclient.discovery import build, build_from_document
 from googleapiclient.http import MediaIoBaseDownload, MediaIoBaseUpload, build_http
 
 PACKAGE, BASES, WITHOUT = "google-api-python-client", ("/googledrive/", "/googledrive@default/"), {}
@@ -14,7 +14,12 @@ BIG = b"x" * (512 * 1024 + 7)
 
 
 def client(tour, base, key):
-    """The package's own description with the proxy's address in place of Google's."""
+    """By the description that the proxy hands out; or by the package's own, with the proxy's address in it."""
+    if base == BASES[0]:
+        where = f"{tour.http}{base}discovery/v1/apis/{{api}}/{{apiVersion}}/rest"
+        return build(
+            "drive", "v3", discoveryServiceUrl=where, static_discovery=False, credentials=Credentials(key)
+        )
     package = importlib.resources.files("googleapiclient.discovery_cache")
     document = json.loads((package / "documents" / "drive.v3.json").read_text(encoding="utf-8"))
     document["rootUrl"] = tour.http + base
