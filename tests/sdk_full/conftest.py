@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stage import SDKS, Outcome, Sdk, Stage
+from stage import KINDS, SDKS, Outcome, Sdk, Stage
 from support.certificates import Authority
 
 PAGE = Path(__file__).parents[2] / "docs" / "sdk-tests.md"
@@ -62,9 +62,8 @@ def table(outcomes: dict[Sdk, Outcome]) -> Iterator[str]:
     yield "| SDK | version | service | base URL | steps passed | calls | without |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for sdk, done in sorted(outcomes.items(), key=lambda pair: (pair[0].language, pair[1].package.lower())):
-        bases = ", ".join(
-            f"`{base}`" for base in dict.fromkeys(step.base for step in done.steps if step.base)
-        )
+        spelt = dict.fromkeys(step.base for step in done.steps if step.kind in KINDS)
+        bases = ", ".join(f"`{base}`" if base else "no path, a key made for the service" for base in spelt)
         without = "; ".join(f"{kind}: {why}" for kind, why in done.without.items())
         steps = f"{done.passed} of {len(done.steps)}"
         cells = (
