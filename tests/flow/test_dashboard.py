@@ -181,10 +181,20 @@ async def test_a_key_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
     async with scene(tmp_path, password=STORED) as one, Browser() as browser:
         page = await signed_in(one, browser, "/keys/new")
         given = {"name": "reports", "service": SERVICE, "methods": "get, head", "path": "/v1/**"}
-        made = await post(browser, page, "/keys/new", **given, expires="30d", networks="10.0.0.0/8")
+        made = await post(
+            browser,
+            page,
+            "/keys/new",
+            **given,
+            expires="30d",
+            networks="10.0.0.0/8",
+            rate="10/s",
+            concurrency="4",
+        )
         (record,) = one.vault.keys().values()
         assert record.permits == (f"{SERVICE}:GET,HEAD:/v1/**",)
         assert [str(one) for one in record.networks] == ["10.0.0.0/8"]
+        assert (str(record.rate), record.concurrency) == ("10/s", 4)
         assert record.expires_at is not None
         key = keys.KEY_PATTERN.search(made.text.encode())
         assert key is not None
@@ -204,9 +214,11 @@ async def test_a_key_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
         ({"service": ""}, "at least one permit"),
         ({"methods": "get it"}, "is not a method"),
         ({"networks": "10.0.0.300"}, "Networks"),
+        ({"rate": "fast"}, "At most"),
+        ({"concurrency": "many"}, "At once"),
         ({"expires_at": "yesterday"}, "Ends"),
     ],
-    ids=["name", "service", "methods", "networks", "expiry"],
+    ids=["name", "service", "methods", "networks", "rate", "concurrency", "expiry"],
 )
 async def test_a_key_that_makes_no_sense_is_not_made(
     tmp_path: Path, given: dict[str, str], told: str

@@ -39,6 +39,8 @@ _FIELDS = {
     "networks": "Networks",
     "expires": "Ends",
     "read_only": "Reading only",
+    "rate": "At most",
+    "concurrency": "At once",
     "--param": "Values",
     "standard input": "The token",
 }

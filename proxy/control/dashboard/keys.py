@@ -17,6 +17,7 @@ from proxy.operations.keys import KeyRequest, create_key, find_key, key_state
 from proxy.snippets import KEY_VARIABLE, Snippet, snippets_of
 
 _BAD = 400
+_DIGITS = 10
 _LOOKED_THROUGH = 1000
 _METHODS = ("GET,HEAD", "GET", "POST", "GET,POST", "GET,POST,PATCH,PUT,DELETE")
 _EXPIRY = (
@@ -126,6 +127,8 @@ class KeyPages:
             text_of(form, "expires_at") or text_of(form, "expires") or None,
             read_only=form.get("reading") == "yes",
             observe=form.get("observe") == "yes",
+            rate=text_of(form, "rate") or None,
+            concurrency=_count(text_of(form, "concurrency")),
         )
         try:
             _check_kind(asked, visitor)
@@ -177,6 +180,13 @@ class KeyPages:
         keys = "1 key is" if count == 1 else f"{count} keys are"
         self.frame.notices.add(visitor, "good", f"{keys} revoked. Keys declared in the settings stay.")
         return "/keys"
+
+
+def _count(text: str) -> int | None:
+    """A number of requests; what is none becomes one that is refused by name."""
+    if not text:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
 
 
 def _rows(form: MultiMapping[str]) -> list[Row]:
