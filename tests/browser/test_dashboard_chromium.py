@@ -117,7 +117,7 @@ async def call(server: Serve, key: str) -> tuple[int, dict[str, Any]]:
 
 async def sign_in(page: Page, origin: str, password: str) -> None:
     await page.goto(origin)
-    await page.get_by_label("The operator's password").fill(password)
+    await page.get_by_label("Password").fill(password)
     await page.get_by_role("button", name="Sign in").click()
     await page.wait_for_url(f"{origin}/")
 
