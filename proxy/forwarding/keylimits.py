@@ -37,12 +37,14 @@ class KeyLimits:
         self._uses: dict[str, _Use] = {}
 
     @contextmanager
-    def place(self, record: KeyRecord, now: float) -> Iterator[None]:
+    def place(self, record: KeyRecord, now: float, cost: int = 1) -> Iterator[None]:
         """One request of a key, for the length of the block.
 
         Args:
             record: the key's.
             now: seconds of a clock that never goes back.
+            cost: how many requests it counts for (a batch: those in it). It may begin with one left, and what
+                it costs above that is paid by those behind it.
 
         Raises:
             RateLimited: too many at once, or too soon; nothing is counted then.
@@ -54,7 +56,7 @@ class KeyLimits:
             wait = self._wait(use, record.rate, now)
             if wait > 0:
                 raise RateLimited(f"the key's rate of {record.rate} is used up", retry_after=wait)
-            use.tokens -= 1
+            use.tokens -= cost
         use.busy += 1
         try:
             yield

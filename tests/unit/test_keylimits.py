@@ -124,3 +124,13 @@ def test_networks_read_back():
     with pytest.raises(ValueError) as caught:
         parse_network("10.0.0.0/99")
     assert "'10.0.0.0/99'" in str(caught.value)
+
+
+def test_a_batch_counts_for_what_is_in_it():
+    """A batch passes while one request is left, and the rest of what it costs is waited for by those behind it (R64)."""
+    limits, rate = KeyLimits(), Rate(10, 1)
+    with limits.place(record("*", rate=rate), 0.0, 30):
+        pass
+    assert passes(limits, rate, 1.0) == pytest.approx(1.1)
+    assert passes(limits, rate, 2.0) > 0
+    assert passes(limits, rate, 2.1 + 1e-6) == 0

@@ -64,9 +64,9 @@ class Admitted(NamedTuple):
     ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``),
     and for what is everybody's (``everybody``), where ``grant`` is NOBODY.
     ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
-    ``watched``: it is not held, but must not go on where the key stands in it. ``batch``: it holds further
-    requests, all judged, and so does the answer. ``spliced``: the token may stand in it, so that it is never
-    sent again with another one.
+    ``watched``: it is not held, but must not go on where the key stands in it. ``batch``: so many further
+    requests are in it, all judged, and in its answer theirs. ``spliced``: the token may stand in it, so that
+    it is never sent again with another one.
     """
 
     head: Head
@@ -76,7 +76,7 @@ class Admitted(NamedTuple):
     credential: Credential | None
     body: bytes | None = None
     watched: bool = False
-    batch: bool = False
+    batch: int = 0
     spliced: bool = False
 
     @property
@@ -262,10 +262,10 @@ class Admission:
         if judging.is_open(route) and head.body != "none":
             whole = Whole(head, route, grant, presented, payload, caller, record, body)
             services = self.terms.catalog.services
-            framed, credential, body = await judged(
+            framed, credential, body, count = await judged(
                 whole, asked.obtain, asked.credential, options=self._options, known=services
             )
-            return Admitted(framed, route, grant, presented, credential, body, batch=True)
+            return Admitted(framed, route, grant, presented, credential, body, batch=count)
         if grant.permits.marked:
             asking = Asking(head, grant, payload, caller, record, body)
             credential, body = await passed(asking, route, asked.method, asked.obtain, asked.credential)

@@ -38,11 +38,12 @@ class Whole(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What may be sent."""
+    """What may be sent; ``parts`` requests are in it."""
 
     head: Head
     credential: Credential
     body: bytes
+    parts: int
 
 
 async def judged(
@@ -92,4 +93,4 @@ async def judged(
     if judge.observed is not None:
         record.observed = row(judge.observed).code
     refuse_key(body, presented.key)
-    return Judged(judging.framed(head, len(body)), credential, body)
+    return Judged(judging.framed(head, len(body)), credential, body, len(outers))

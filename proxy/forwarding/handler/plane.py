@@ -116,7 +116,7 @@ class DataPlane:
             )
         admitted = await self._admission.judged(head, payload, caller, about.record)
         if admitted.grant.limited:
-            with self._key_limits.place(admitted.grant.record, self._clock()):
+            with self._key_limits.place(admitted.grant.record, self._clock(), max(1, admitted.batch)):
                 await self._served(admitted, payload, caller, about)
         else:
             await self._served(admitted, payload, caller, about)
