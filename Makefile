@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .SHELLFLAGS := -euc
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-all bench chaos sdk lock wheel clean tools
+.PHONY: help run check test test-all bench chaos api-fuzz sdk lock wheel clean tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ bench: tools $(VENV)/.dev $(VENV)/.bench ## measures added latency and throughpu
 
 chaos: $(VENV)/.dev ## kills, cuts and outages by the hundred, about 10 minutes: nothing may be lost (ARGS="--rounds 50 --seed 1")
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py $(ARGS)
+
+api-fuzz: $(VENV)/.dev ## more made-up requests to the admin API than the tests send (EXAMPLES=500: about an hour)
+	API_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest tests/flow/test_admin_api_document.py
 
 sdk: $(VENV)/.dev $(VENV)/.sdk $(VENV)/.sdk_full ## the vendors' own SDKs against the proxy, all of them, and docs/sdk-tests.md anew
 	$(BIN)/python -m pytest tests/sdk tests/sdk_full -m "sdk_full or not system" $(ARGS)

@@ -1,6 +1,7 @@
 """The side of a server that runs once, however many processes forward: control plane and scheduled work."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -8,7 +9,7 @@ from functools import partial
 from aiohttp import web
 from yarl import URL
 
-from proxy import assembly, log
+from proxy import assembly, certificates, log
 from proxy.base44side import DataPath, base44_calls
 from proxy.connecting import connecting_of
 from proxy.control.api.door import Door
@@ -28,6 +29,7 @@ from proxy.listeners import Sockets, texts
 from proxy.operations import operation
 from proxy.operations.operation import Parts
 from proxy.operations.places import places_of
+from proxy.runtime import in_daemon
 from proxy.settings import Settings
 from proxy.watchkeeping import Watchkeeper
 
@@ -52,6 +54,7 @@ class ControlSide:
         self._uses: dict[str, float] = {}
         self.history = History(core.metrics.whole, time.time)
         self._calls = DataPath(core, core.settings.control.origin(texts(sockets.control)))
+        self._tls = certificates.control_context(core.settings)
         self._runner = ControlRunner(
             make_control_app(
                 ready=ready,
@@ -122,7 +125,9 @@ class ControlSide:
         self._calls.start()
         await self._runner.setup()
         for one in self._sockets.control:
-            await web.SockSite(self._runner, one).start()
+            await web.SockSite(self._runner, one, ssl_context=self._tls).start()
+        if self._tls is not None:
+            self._core.go(self._keep_certificate(self._tls), "certificate of the control plane")
         self._core.go(self._look_always(), "history")
         follower = self._core.follower
         if follower is not None:
@@ -141,6 +146,23 @@ class ControlSide:
         while True:
             self.history.look()
             await asyncio.sleep(LOOK_S)
+
+    async def _keep_certificate(self, context: ssl.SSLContext) -> None:
+        """Look for a newer certificate after each reload, and once a day."""
+        settings, renew = self._core.settings, asyncio.Event()
+        earlier = self._core.on_reload
+
+        def reloaded() -> None:
+            earlier()
+            renew.set()
+
+        self._core.on_reload = reloaded
+        await certificates.keep(
+            renew,
+            certificates.RENEW_EVERY_S,
+            prove=lambda: in_daemon(lambda: certificates.control_context(settings), name="certificate"),
+            show=lambda: certificates.show_control_certificate(context, settings),
+        )
 
     async def close(self) -> None:
         """End the control plane. Uses of keys that were not written yet are written."""

@@ -1,16 +1,14 @@
 """The side of a process that forwards: data plane, its server and listeners, connections to services."""
 
 import asyncio
-import contextlib
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import ceil
 
-from proxy import accesslog, listeners, log
+from proxy import accesslog, certificates, listeners, log
 from proxy.core import Core
-from proxy.errors import ConfigurationError, StateError
 from proxy.feed import Batch, Tap
 from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, Terms
@@ -21,8 +19,6 @@ from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.runtime import in_daemon
 from proxy.settings import Settings
-
-RENEW_EVERY_S = 86_400.0
 
 
 class DataSide:
@@ -111,15 +107,12 @@ class DataSide:
 
     async def _keep_certificate(self, context: ssl.SSLContext) -> None:
         """Look for a newer certificate after each reload, and as often as a local one may need it."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._renew.wait(), RENEW_EVERY_S)
-            self._renew.clear()
-            try:
-                await in_daemon(lambda: listeners.tls_context(self._core.settings), name="certificate")
-                listeners.show_certificate(context, self._core.settings)
-            except (ConfigurationError, StateError) as error:
-                log.event("certificate_kept", level="warning", reason=str(error))
+        await certificates.keep(
+            self._renew,
+            certificates.RENEW_EVERY_S,
+            prove=lambda: in_daemon(lambda: listeners.tls_context(self._core.settings), name="certificate"),
+            show=lambda: listeners.show_certificate(context, self._core.settings),
+        )
 
     def watch(self, tell: Callable[[Batch], None] | None) -> None:
         """Tell of requests that are over, in batches; None: no more."""

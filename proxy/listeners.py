@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import localca
-from proxy.errors import ConfigurationError, Fault, StateError
+from proxy.certificates import load_certificate, server_context
+from proxy.errors import StateError
 from proxy.forwarding.addresses import Dial
 from proxy.settings import Listen, Settings
 
@@ -260,7 +261,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     """
     if not settings.data.tls.listen:
         return None
-    return _with_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+    return _with_certificate(server_context(), settings)
 
 
 def show_certificate(context: ssl.SSLContext, settings: Settings) -> None:
@@ -295,21 +296,10 @@ def check_certificate(settings: Settings) -> None:
 
 def _with_certificate(context: ssl.SSLContext, settings: Settings) -> ssl.SSLContext:
     tls = settings.data.tls
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
     chain, key = tls.cert_file, tls.key_file
     if chain is None or key is None:
         chain = key = localca.ensure_leaf(settings.storage.data_dir, dt.datetime.now(dt.UTC))
-    try:
-        context.load_cert_chain(chain, key, password=lambda: "")
-    except ssl.SSLError as error:
-        raise ConfigurationError(
-            Fault("data.tls.cert_file", f"certificate or key cannot be used: {error.reason}")
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            Fault("data.tls.cert_file", f"certificate or key cannot be read: {error.strerror}")
-        ) from None
+    load_certificate(context, chain, key, place="data.tls.cert_file")
     return context
 
 

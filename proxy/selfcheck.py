@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from proxy import assembly, lifecycle, listeners
+from proxy import assembly, certificates, lifecycle, listeners
 from proxy.catalog.model import Catalog
 from proxy.errors import ConfigurationError, Fault, SetupError
 from proxy.forwarding.egress import Dialer
@@ -44,6 +44,7 @@ def check_all(load: Callable[[], Settings]) -> Report:
     report.attempt("keys", lambda: assembly.declared_keys(settings))
     report.attempt("webhook", lambda: assembly.webhook_key(settings))
     report.attempt("data.tls", lambda: listeners.check_certificate(settings))
+    report.attempt("control.tls", lambda: certificates.control_context(settings))
     if catalog is None:
         return report
     report.warnings.extend(catalog.warnings)

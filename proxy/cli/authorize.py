@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 from yarl import URL
 
-from proxy import assembly, instance, listeners, log
+from proxy import assembly, certificates, instance, listeners, log
 from proxy.catalog.model import Catalog, Service
 from proxy.cli import output
 from proxy.cli.ground import public_url_of
@@ -137,7 +137,7 @@ async def _served(
     try:
         await runner.setup()
         for one in sockets:
-            await web.SockSite(runner, one).start()
+            await web.SockSite(runner, one, ssl_context=certificates.control_context(settings)).start()
         yield shown
     finally:
         await runner.cleanup()

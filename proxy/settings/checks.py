@@ -10,9 +10,9 @@ Place = Callable[[tuple[str, ...]], str]
 
 def contradictions(settings: Settings, place: Place) -> Iterator[Fault]:
     """One fault each; ``place`` tells where a dotted name was given."""
-    tls = settings.data.tls
-    if (tls.cert_file is None) != (tls.key_file is None):
-        yield Fault(place(("data", "tls", "cert_file")), "cert_file and key_file belong together")
+    for plane, tls in (("data", settings.data.tls), ("control", settings.control.tls)):
+        if (tls.cert_file is None) != (tls.key_file is None):
+            yield Fault(place((plane, "tls", "cert_file")), "cert_file and key_file belong together")
     for name, registration in settings.registrations.items():
         if registration.client_id is None:
             yield Fault(place(("registrations", name)), "a registration needs client_id")

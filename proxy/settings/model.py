@@ -64,6 +64,21 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlTls:
+    """``[control.tls]``: TLS on the control plane's addresses, in place of plain HTTP."""
+
+    cert_file: Path | None = setting(
+        kinds.PATH,
+        None,
+        "Certificate chain, PEM; none: plain HTTP.",
+        example="/etc/connector-proxy/control.crt",
+    )
+    key_file: Path | None = setting(
+        kinds.PATH, None, "Its private key, PEM.", example="/etc/connector-proxy/control.key"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """``[control]``: the control plane."""
 
@@ -74,7 +89,7 @@ class Control:
         kinds.URL_ORIGIN,
         None,
         "How a browser reaches the control plane; redirect addresses begin with it. Unset: "
-        "`http://localhost` with the port of `listen`.",
+        "`http://localhost`, or `https://` with `tls`, and the port of `listen`.",
         example="https://connect.example.com",
     )
     return_to: tuple[str, ...] = setting(
@@ -90,6 +105,8 @@ class Control:
         example=["proxy.internal"],
     )
 
+    tls: ControlTls = section(ControlTls)
+
     def origin(self, bound: Iterable[str] = ()) -> str:
         """How a browser reaches the control plane; ``bound``: its addresses, where they are known by now."""
         if self.public_url is not None:
@@ -97,7 +114,8 @@ class Control:
         texts = (*bound, *(str(one) for one in self.listen))
         ports = [text.rpartition(":")[2] for text in texts if not text.startswith("unix:")]
         port = next((port for port in ports if port != "0"), "8081")
-        return f"http://localhost:{port}" if port != "80" else "http://localhost"
+        scheme, usual = ("http", "80") if self.tls.cert_file is None else ("https", "443")
+        return f"{scheme}://localhost:{port}" if port != usual else f"{scheme}://localhost"
 
 
 @dataclass(frozen=True, slots=True)
