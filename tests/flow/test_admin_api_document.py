@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator, meta
 from support.admin import Api, Site
-from support.commands import ROOT, environment
+from support.commands import ROOT, environment, unmeasured
 from support.serving import Serve
 
 from proxy.operations import fields
@@ -58,7 +58,7 @@ def test_the_server_does_what_its_document_says(site: Site, tmp_path: Path) -> N
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=environment(tmp_path, more),
+        env=unmeasured(environment(tmp_path, more)),
         timeout=LIMIT,
         check=False,
     )

@@ -75,6 +75,11 @@ def environment(folder: Path, extra: Mapping[str, str] | None = None) -> dict[st
     return {**kept, "HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
+def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same for a program that is not ours: to trace it for coverage doubles what it costs."""
+    return {name: value for name, value in environment.items() if not name.startswith("COVERAGE_PROCESS_")}
+
+
 def command(
     *args: str,
     folder: Path,

@@ -14,7 +14,7 @@ from typing import Any
 
 from support.commands import ROOT
 
-_START_S = 20.0
+_START_S = 60.0
 
 
 class DiedError(Exception):

@@ -62,7 +62,7 @@ class Serve(Process):
     def attach(self) -> Self:
         """Wait for ``server.json`` of one that was launched; for ``with``."""
         ready = self.data / "server.json"
-        self.told = json.loads(until(lambda: ready.exists() and ready.read_text(), 20.0, self))
+        self.told = json.loads(until(lambda: ready.exists() and ready.read_text(), 60.0, self))
         self.address = bound(self.told["data"])
         return self
 

@@ -256,8 +256,8 @@ def test_guesses_are_slowed() -> None:
 
 def test_cookies_over_https_are_bound_to_the_host() -> None:
     """Over https the name carries __Host-, so no sibling host or path can set it; over loopback http it cannot."""
-    assert Cookies(secure=True)._name("session") == "__Host-session"
-    assert Cookies(secure=False)._name("session") == "connector-proxy-session"
+    assert Cookies(secure=True).name("session") == "__Host-session"
+    assert Cookies(secure=False).name("session") == "connector-proxy-session"
 
 
 def test_codes_are_easy_to_compare() -> None:

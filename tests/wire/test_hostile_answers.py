@@ -7,7 +7,7 @@ import answer_cases
 import corpus
 import foreign_corpora
 import pytest
-from playing import answering, play_answers
+from hostilities import answering, play_answers
 from support.lab import Lab
 from support.upstream import Peer
 

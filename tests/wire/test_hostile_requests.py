@@ -7,7 +7,7 @@ import corpus
 import foreign_corpora
 import pytest
 from hostile import Case, concrete
-from playing import WIDTH, play_requests
+from hostilities import WIDTH, play_requests
 from support import strict
 from support.lab import SHORT, Lab
 from support.raw import Hang, calling

@@ -5,7 +5,7 @@ from pathlib import Path
 import corpus
 import h11
 import pytest
-from playing import answering, play_answers, play_requests
+from hostilities import answering, play_answers, play_requests
 from support import raw, strict
 from support.certificates import Authority
 from support.lab import HOST

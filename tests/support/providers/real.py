@@ -20,7 +20,7 @@ from support.proxy import Process
 CLIENT_ID, CLIENT_SECRET = "real-client", "real-client-secret"
 REDIRECT_URI = "http://localhost:8081/callback/real"
 USER, PASSWORD = "alice", "wonderland"
-_LIMIT_S = 20.0
+_LIMIT_S = 60.0
 
 
 class Provider(Process):
