@@ -30,6 +30,9 @@ class Followed(Protocol):
     async def changed(self, seen: int, poll_s: float) -> int:
         """Wait until another process may have changed something; see :meth:`Store.changed`."""
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Tell of each change once it is in the snapshot; of this process's own before its call returns."""
+
     async def touch_keys(self, used: Mapping[str, float]) -> None:
         """Note when keys were last used; raises StoreError."""
 
@@ -63,6 +66,7 @@ class VaultFollower:
         self._seen: Snapshot = vault.snapshot
         self._failing = False
         self._suspended = False
+        vault.listen(self._taken_in)
 
     @property
     def keys(self) -> Mapping[str, KeyRecord]:
@@ -83,11 +87,17 @@ class VaultFollower:
             return
         if self._failing:
             log.event("vault_readable_again")
-        changed = self._suspended or self._vault.snapshot is not self._seen
-        self._failing = self._suspended = False
+        was_suspended, self._suspended = self._suspended, False
+        self._failing = False
         self._read_at = self._clock()
-        self._seen = self._vault.snapshot
-        if changed:
+        if was_suspended:
+            self._on_change()
+        else:
+            self._taken_in()
+
+    def _taken_in(self) -> None:
+        if self._vault.snapshot is not self._seen:
+            self._seen = self._vault.snapshot
             self._on_change()
 
     def _failed(self, error: Exception) -> None:

@@ -92,6 +92,10 @@ class LiveStore:
         """Wait until another process may have changed something; see :meth:`Store.changed`."""
         return await self._store.changed(seen, poll_s)
 
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Tell of each change once it is in the snapshot; of this process's own before its call returns."""
+        self._listeners.append(listener)
+
     async def watch(self, on_change: Callable[[], None], *, interval: float = POLL_S) -> None:
         """Follow changes until cancelled; ``on_change`` is called after each, also after this process's own.
 

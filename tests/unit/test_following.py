@@ -1,7 +1,7 @@
 """Following a vault that changes, fails and comes back, with a clock that the test moves."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from proxy.connectors.snapshot import Snapshot
 from proxy.errors import StoreError
@@ -19,11 +19,15 @@ class Vault:
         self.next: Snapshot | None = None
         self.broken = False
         self.used: list[Mapping[str, float]] = []
+        self.listeners: list[Callable[[], None]] = []
 
     async def catch_up(self) -> None:
         self._fail()
         if self.next is not None:
             self.snapshot, self.next = self.next, None
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
 
     async def touch_keys(self, used: Mapping[str, float]) -> None:
         self._fail()
@@ -65,6 +69,17 @@ def test_only_changes_are_told() -> None:
     scene.look()
     scene.look()
     assert (scene.changes, dict(scene.follower.keys)) == (1, {})
+
+
+def test_what_this_process_changes_itself_waits_for_no_look() -> None:
+    """A key revoked on the dashboard is refused before the page says so (R89)."""
+    scene = Scene()
+    scene.vault.snapshot = Snapshot(2)
+    for listener in scene.vault.listeners:
+        listener()
+    assert (scene.changes, dict(scene.follower.keys)) == (1, {})
+    scene.look()
+    assert scene.changes == 1
 
 
 def test_keys_outlive_an_outage_but_not_for_ever() -> None:
