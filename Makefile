@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 # Test processes side by side; a test file stays in one of them.
-JOBS ?= 3
+JOBS ?= 2
 # Wheels only (forbiddenfruit, pure Python, has none): nothing is compiled. Empty it where a platform lacks a wheel.
 PIP_FLAGS ?= --only-binary=:all: --no-binary=forbiddenfruit
 

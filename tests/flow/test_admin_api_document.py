@@ -47,7 +47,7 @@ def test_the_server_does_what_its_document_says(site: Site, tmp_path: Path) -> N
     """Every check of schemathesis holds for every operation: statuses, bodies, headers, refusals, authentication; never 500."""
     made = json.loads(site.run("tokens", "create", "fuzz", "--scope", "admin", "--json"))
     url = f"http://127.0.0.1:{site.address[1]}/api/v1/openapi.json"
-    options = ("--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--workers", "2", "--no-color")
+    options = ("--checks", "all", "--max-examples", EXAMPLES, "--seed", "1", "--workers", "1", "--no-color")
     config = ("--config-file", str(ROOT / "tests" / "support" / "schemathesis.toml"))
     more = {
         "OWN_TOKEN": f"{made['id']},fuzz",

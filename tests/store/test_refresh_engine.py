@@ -739,11 +739,11 @@ async def test_an_owner_elsewhere_is_believed_until_its_beats_stop(place: VaultP
         _leave(on, str(replace(this_process(), instance="elsewhere/pid:[1]")))
         on.clock.now += LIFE
         caller = asyncio.create_task(on.first.token())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         for _ in range(3):
             on.steady.now += STALE_S - 1
             place.run("UPDATE refreshes SET beat = beat + 1")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
         assert on.spent() == [], "it has shown that it lives"
         on.steady.now += STALE_S + 1
         assert await caller == "access-1"
