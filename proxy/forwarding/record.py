@@ -103,10 +103,8 @@ class Recorder:
         if timeline.cut is not None:
             record.outcome, record.error = "cut", row(timeline.cut).code
         answered = duration
-        if (
-            record.status == SWITCHED and first_byte is not None
-        ):  # how long a WebSocket lives is its own affair
-            answered = first_byte + (added or 0.0)
+        if record.status == SWITCHED and first_byte is not None:
+            answered = first_byte + (added or 0.0)  # how long a WebSocket lives is its own affair
         self._metrics.echoes += timeline.echoes
         if record.error is not None:
             self._metrics.refused(record.error)
