@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from proxy import accesslog, assembly, listeners, log
+from proxy import accesslog, listeners, log
+from proxy.assembly.inforce import check_names
+from proxy.assembly.vaults import needs_vault, open_vault
 from proxy.catalog.model import Catalog
 from proxy.connectors.vault import Vault
 from proxy.control.health import Readiness
@@ -93,13 +95,13 @@ async def ground(
     Raises:
         ConfigurationError, StateError: what the operator has to change.
     """
-    assembly.check_names(settings, catalog)
+    check_names(settings, catalog)
     for warning in catalog.warnings:
         log.event("catalog_warning", level="warning", place=warning.place, reason=warning.message)
     sockets = stack.enter_context(listeners.bound(settings))
-    if not assembly.needs_vault(settings, catalog):
+    if not needs_vault(settings, catalog):
         return sockets, None
-    vault = await assembly.open_vault(settings, catalog)
+    vault = await open_vault(settings, catalog)
     stack.push_async_callback(vault.close)
     for notice in vault.notices:
         log.event("vault_notice", level="warning", notice=notice)

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Mapping
 
-from proxy import assembly, log
+from proxy import log
 from proxy.accesslog import AccessEvent, access_fields
+from proxy.assembly.providers import token_endpoint
 from proxy.connecting import Connecting
 from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registrations
@@ -45,7 +46,7 @@ def base44_calls(
         calls: makes the requests of ``callApi``.
         public_url: origin of the control plane as browsers reach it.
     """
-    endpoint = assembly.token_endpoint(core.dialer)
+    endpoint = token_endpoint(core.dialer)
 
     async def disconnect(connection: Connection, actor: str) -> object:
         ending = Disconnecting(vault, core.catalog, registrations, endpoint)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from proxy import assembly
+from proxy.assembly.providers import token_endpoint
 from proxy.catalog.model import Catalog, Service
 from proxy.catalog.params import check_config
 from proxy.connectors.flow import Arrived, oauth_of
@@ -49,7 +49,7 @@ def connecting_of(
     async def check(service: Service, credential: Credential) -> Verdict:
         return await verify_new(settings, dialer, service, credential)
 
-    return Connecting(flows, vault, assembly.token_endpoint(dialer), check)
+    return Connecting(flows, vault, token_endpoint(dialer), check)
 
 
 class Connecting:

@@ -9,7 +9,8 @@ from functools import partial
 from aiohttp import web
 from yarl import URL
 
-from proxy import assembly, certificates, log
+from proxy import certificates, log
+from proxy.assembly.providers import token_endpoint
 from proxy.base44side import DataPath, base44_calls
 from proxy.connecting import connecting_of
 from proxy.control.api.door import Door
@@ -108,7 +109,7 @@ class ControlSide:
             account_uses=self._account_uses,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
-        parts = Parts(core.registrations, connecting, assembly.token_endpoint(core.dialer))
+        parts = Parts(core.registrations, connecting, token_endpoint(core.dialer))
         api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look)
         base44 = base44_calls(
             core, core.vault, core.registrations, connecting, self._calls, public_url=public_url

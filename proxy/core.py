@@ -6,7 +6,11 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
-from proxy import assembly, log, problems
+from proxy import log, problems
+from proxy.assembly.credentials import sources_of, vault_source
+from proxy.assembly.inforce import catalog_of, check_names, declared_keys
+from proxy.assembly.providers import declared_registrations, refresher_of
+from proxy.assembly.vaults import needs_vault
 from proxy.catalog.model import Catalog
 from proxy.connectors.module import Connectors
 from proxy.connectors.oauth.registration import Registration, Registrations
@@ -58,13 +62,13 @@ class Core:
         self.vault = vault
         self.metrics = Metrics(catalog.services, problems.CODES, get_args(Reason))
         self.dialer = Dialer(settings.egress.policy(tuple(own)), time.monotonic, on_denied=self._denied)
-        self.declared: Mapping[str, KeyRecord] = assembly.declared_keys(settings)
+        self.declared: Mapping[str, KeyRecord] = declared_keys(settings)
         self.on_refresh: Callable[[RefreshEvent], None] = _nothing
         self.registrations: Registrations | None = None
         self.refresher: Refresher | None = None
         if vault is not None:
-            self.registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
-            self.refresher = assembly.refresher_of(
+            self.registrations = Registrations(declared_registrations(settings, catalog), vault)
+            self.refresher = refresher_of(
                 settings, catalog, vault, self.registrations, dialer=self.dialer, on_event=self._refreshed
             )
         self.connectors = self._connectors_of(settings, catalog)
@@ -87,8 +91,8 @@ class Core:
     def _connectors_of(self, settings: Settings, catalog: Catalog) -> Connectors:
         return Connectors(
             catalog,
-            assembly.sources_of(settings, catalog, self.dialer),
-            assembly.vault_source(self.vault, catalog, self.refresher),
+            sources_of(settings, catalog, self.dialer),
+            vault_source(self.vault, catalog, self.refresher),
         )
 
     def _refreshed(self, event: RefreshEvent) -> None:
@@ -183,14 +187,14 @@ class Core:
         Raises:
             ConfigurationError: with every fault.
         """
-        catalog = assembly.catalog_of(settings) if catalog is None else catalog
-        assembly.check_names(settings, catalog)
-        declared = assembly.declared_keys(settings)
-        if self.vault is None and assembly.needs_vault(settings, catalog):
+        catalog = catalog_of(settings) if catalog is None else catalog
+        check_names(settings, catalog)
+        declared = declared_keys(settings)
+        if self.vault is None and needs_vault(settings, catalog):
             raise ConfigurationError(
                 Fault("sources", "a service or key needs the vault now, which only a start opens: restart")
             )
-        registrations = assembly.declared_registrations(settings, catalog)
+        registrations = declared_registrations(settings, catalog)
         return Prepared(settings, catalog, declared, self._connectors_of(settings, catalog), registrations)
 
     def reload(self, prepared: Prepared) -> tuple[str, ...]:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import aiohttp
 
-from proxy import assembly, lifecycle, log
+from proxy import lifecycle, log
 from proxy.app import opened
+from proxy.assembly.inforce import catalog_of
+from proxy.assembly.vaults import open_vault
 from proxy.connectors.model import Tokens
 from proxy.connectors.passwords import hashed, new_password
 from proxy.firstrun import base_url
@@ -150,8 +152,8 @@ class Demo:
 
     async def _prepare(self, settings: Settings) -> Secret:
         """Connect the sandbox and make a key for it, as a person would from the command line."""
-        catalog = assembly.catalog_of(settings)
-        vault = await assembly.open_vault(settings, catalog)
+        catalog = catalog_of(settings)
+        vault = await open_vault(settings, catalog)
         try:
             await vault.save_connection(
                 SERVICE, "default", Tokens(Secret(self._token)), config=CONFIG, actor="demo"

@@ -11,7 +11,9 @@ from typing import NoReturn, Protocol
 
 import uvloop
 
-from proxy import __version__, app, assembly, firstrun, log, supervisor
+from proxy import __version__, app, firstrun, log, supervisor
+from proxy.assembly.inforce import catalog_of
+from proxy.assembly.vaults import needs_vault
 from proxy.catalog.model import Catalog
 from proxy.connectors.folder import prepare_folder
 from proxy.core import Core, Prepared
@@ -113,8 +115,8 @@ class Server:
         self._handle_signals()
         settle_process()
         async with AsyncExitStack() as stack:
-            catalog = assembly.catalog_of(self._settings)
-            keeps = assembly.needs_vault(self._settings, catalog) or signs_itself(self._settings)
+            catalog = catalog_of(self._settings)
+            keeps = needs_vault(self._settings, catalog) or signs_itself(self._settings)
             lock = self._locked(stack, needed=keeps)
             folder = None if lock is None else lock.folder
             running = await stack.enter_async_context(

@@ -5,7 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from proxy import assembly, certificates, lifecycle, listeners
+from proxy import certificates, lifecycle, listeners
+from proxy.assembly.credentials import sources_of
+from proxy.assembly.inforce import catalog_of, check_names, declared_keys
+from proxy.assembly.providers import declared_registrations, webhook_key
+from proxy.assembly.vaults import master_key_of, needs_vault, open_vault, vault_exists, vault_place
 from proxy.catalog.model import Catalog
 from proxy.errors import ConfigurationError, Fault, SetupError
 from proxy.forwarding.egress import Dialer
@@ -40,17 +44,17 @@ def check_all(load: Callable[[], Settings]) -> Report:
     settings = report.attempt("settings", load)
     if settings is None:
         return report
-    catalog = report.attempt("services", lambda: assembly.catalog_of(settings))
-    report.attempt("keys", lambda: assembly.declared_keys(settings))
-    report.attempt("webhook", lambda: assembly.webhook_key(settings))
+    catalog = report.attempt("services", lambda: catalog_of(settings))
+    report.attempt("keys", lambda: declared_keys(settings))
+    report.attempt("webhook", lambda: webhook_key(settings))
     report.attempt("data.tls", lambda: listeners.check_certificate(settings))
     report.attempt("control.tls", lambda: certificates.control_context(settings))
     if catalog is None:
         return report
     report.warnings.extend(catalog.warnings)
     report.facts["services"] = str(len(catalog.services))
-    report.attempt("settings", lambda: assembly.check_names(settings, catalog))
-    report.attempt("registrations", lambda: assembly.declared_registrations(settings, catalog))
+    report.attempt("settings", lambda: check_names(settings, catalog))
+    report.attempt("registrations", lambda: declared_registrations(settings, catalog))
     _check_sources(report, settings, catalog)
     _check_vault(report, settings, catalog)
     return report
@@ -64,24 +68,24 @@ def _check_sources(report: Report, settings: Settings, catalog: Catalog) -> None
             Fault("egress.ca_file", f"cannot be used: {error.strerror or type(error).__name__}")
         )
         return
-    report.attempt("sources", lambda: assembly.sources_of(settings, catalog, dialer))
+    report.attempt("sources", lambda: sources_of(settings, catalog, dialer))
 
 
 def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
-    if not assembly.needs_vault(settings, catalog):
+    if not needs_vault(settings, catalog):
         report.facts["vault"] = "not needed: keys are declared and every service has a source"
         return
-    place = report.attempt("vault", lambda: assembly.vault_place(settings))
-    if place is None or report.attempt("vault", lambda: assembly.master_key_of(settings)) is None:
+    place = report.attempt("vault", lambda: vault_place(settings))
+    if place is None or report.attempt("vault", lambda: master_key_of(settings)) is None:
         return
-    exists = report.attempt("vault", lambda: asyncio.run(assembly.vault_exists(settings)))
+    exists = report.attempt("vault", lambda: asyncio.run(vault_exists(settings)))
     if not exists:
         if exists is False:
             report.facts["vault"] = f"will be made in {place}"
         return
 
     async def look() -> tuple[int, int, tuple[str, ...]]:
-        vault = await assembly.open_vault(settings, catalog)
+        vault = await open_vault(settings, catalog)
         try:
             return len(vault.connections()), len(vault.keys()), vault.notices
         finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aiohttp.http import HttpVersion11
 from multidict import MultiMapping
 
-from proxy import assembly
+from proxy.assembly.credentials import vault_source
 from proxy.catalog.grants import Dialect, Verify
 from proxy.catalog.jsonpath import first_at
 from proxy.catalog.model import Catalog, Service
@@ -58,7 +58,7 @@ async def verify_all(
 ) -> tuple[Verdict, ...]:
     """One verdict for each connection, one after another."""
     dialer = Dialer(settings.egress.policy(()), time.monotonic)
-    source = assembly.vault_source(vault, catalog)
+    source = vault_source(vault, catalog)
     try:
         async with _pool(settings, dialer) as pool:
             return tuple([await _verdict(catalog, source, one, pool) for one in chosen])

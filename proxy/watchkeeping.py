@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import get_args
 
-from proxy import assembly, log
+from proxy import log
+from proxy.assembly.providers import webhook_key
 from proxy.connectors import expiring
 from proxy.connectors.model import State
 from proxy.connectors.vault import Vault
@@ -45,7 +46,7 @@ class Watchkeeper:
             self._core.go(self._sender.run(), "webhook")
 
     def _sender_of(self, core: Core, vault: Vault) -> WebhookSender | None:
-        url, key = core.settings.webhook.url, assembly.webhook_key(core.settings)
+        url, key = core.settings.webhook.url, webhook_key(core.settings)
         if url is None or key is None:
             return None
         return WebhookSender(

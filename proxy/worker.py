@@ -15,7 +15,8 @@ from functools import partial
 
 import uvloop
 
-from proxy import accesslog, assembly, log
+from proxy import accesslog, log
+from proxy.assembly.vaults import open_vault
 from proxy.channel import Channel, InForce, Start, first_frame, unpacked
 from proxy.core import Core, Prepared
 from proxy.dataside import DataSide
@@ -78,7 +79,7 @@ class Worker:
         in_force = self._start.in_force
         vault = None
         if self._start.has_vault:
-            vault = await assembly.open_vault(in_force.settings, in_force.catalog)
+            vault = await open_vault(in_force.settings, in_force.catalog)
             stack.push_async_callback(vault.close)
         events = stack.enter_context(accesslog.EventWriter(self._output))
         core = Core(in_force.settings, in_force.catalog, self._start.dials, vault)

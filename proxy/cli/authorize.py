@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from aiohttp import web
 from yarl import URL
 
-from proxy import assembly, certificates, instance, listeners, log
+from proxy import certificates, instance, listeners, log
+from proxy.assembly.inforce import catalog_of
+from proxy.assembly.providers import declared_registrations
 from proxy.catalog.model import Catalog, Service
 from proxy.cli import output
 from proxy.cli.ground import public_url_of
@@ -60,7 +62,7 @@ def authorize(settings: Settings, wish: Wish, way: Way) -> Outcome:
         SetupError: what has to be put right first; nothing was begun then.
         FlowRefused: what was pasted is not the answer.
     """
-    service = find_service(assembly.catalog_of(settings), wish.service)
+    service = find_service(catalog_of(settings), wish.service)
     oauth_of(service)
     if not needs_browser(service):
         return with_vault(settings, lambda vault, catalog: _mint(settings, vault, catalog, wish))
@@ -75,7 +77,7 @@ async def opened_connecting(
 ) -> AsyncIterator[Connecting]:
     """What takes a flow to its end in this process."""
     dialer = Dialer(settings.egress.policy(()), time.monotonic)
-    registrations = Registrations(assembly.declared_registrations(settings, catalog), vault)
+    registrations = Registrations(declared_registrations(settings, catalog), vault)
     try:
         yield connecting_of(settings, lambda: catalog, vault, registrations, dialer, public_url=public_url)
     finally:
@@ -84,7 +86,7 @@ async def opened_connecting(
 
 def titled(settings: Settings, type_id: str) -> str:
     """A service's title."""
-    return find_service(assembly.catalog_of(settings), type_id).title
+    return find_service(catalog_of(settings), type_id).title
 
 
 async def _mint(settings: Settings, vault: Vault, catalog: Catalog, wish: Wish) -> Outcome:

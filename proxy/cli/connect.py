@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
 from proxy.catalog.model import Scheme
 from proxy.catalog.params import check_config
 from proxy.cli import output
@@ -75,7 +75,7 @@ def connect(
         raise typer.BadParameter("say one of --access-token-stdin and --tokens-stdin", param_hint="connect")
     params = parse_params(param or ())
     if target.remote is None:
-        find_service(assembly.catalog_of(target.settings()), service)
+        find_service(catalog_of(target.settings()), service)
     if not access_token_stdin and not tokens_stdin:
         if scheme is not None:
             raise typer.BadParameter("is for tokens that are handed in", param_hint="--scheme")
@@ -85,7 +85,7 @@ def connect(
     if scope or registration or paste:
         raise typer.BadParameter("goes with consent at the provider, not with a token", param_hint="connect")
     if target.remote is None:  # before a token is asked for
-        check_config(find_service(assembly.catalog_of(target.settings()), service), params)
+        check_config(find_service(catalog_of(target.settings()), service), params)
     body: dict[str, object] = {"service": service, "name": connection, "config": params}
     if scheme is not None:
         body["scheme"] = _scheme(scheme)

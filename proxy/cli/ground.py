@@ -4,7 +4,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from proxy import assembly, instance
+from proxy import instance
+from proxy.assembly.providers import declared_registrations, token_endpoint
 from proxy.catalog.model import Catalog
 from proxy.connecting import connecting_of
 from proxy.connectors.oauth.registration import Registrations
@@ -32,11 +33,11 @@ async def opened_ground(
             if not made:
                 dialer = Dialer(settings.egress.policy(()), time.monotonic)
                 stack.push_async_callback(dialer.aclose)
-                known = Registrations(assembly.declared_registrations(settings, catalog), held)
+                known = Registrations(declared_registrations(settings, catalog), held)
                 connecting = connecting_of(
                     settings, lambda: catalog, held, known, dialer, public_url=public_url_of(settings)
                 )
-                made.append(Parts(known, connecting, assembly.token_endpoint(dialer)))
+                made.append(Parts(known, connecting, token_endpoint(dialer)))
             return made[0]
 
         yield lambda: Ground(settings, catalog, vault, parts, time.time())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
 from proxy.cli import output
 from proxy.cli.session import JsonOption
 from proxy.cli.target import Target, anywhere
@@ -38,7 +38,7 @@ def save(
     """Keep the client id and secret of an app, sealed; another one of that ID is replaced."""
     body = {"client_id": client_id} | ({} if family is None else {"family": family})
     if target.remote is None:  # before a secret is asked for
-        family_of(assembly.catalog_of(target.settings()), registration_id, family)
+        family_of(catalog_of(target.settings()), registration_id, family)
     if client_secret_stdin:
         body["client_secret"] = _read_secret().reveal()
     told = target.do("registrations.set", path={"registration": registration_id}, body=body)

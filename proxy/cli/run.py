@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from proxy import assembly, instance, launch
+from proxy import instance, launch
+from proxy.assembly.inforce import catalog_of
 from proxy.catalog.model import Catalog
 from proxy.catalog.recipes import load_recipes
 from proxy.cli import output
@@ -105,7 +106,7 @@ def _run(settings: Settings, record: KeyRecord, key: Secret, command: list[str],
     told = places.running(settings)
     where = places.places_of(settings, told)
     has_tls = bool((told or {}).get("tls"))
-    catalog = assembly.catalog_of(settings)
+    catalog = catalog_of(settings)
     variables = launch.child_environment(
         environment(),
         places=where,

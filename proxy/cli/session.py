@@ -9,7 +9,9 @@ from typing import Annotated, TypeVar
 import typer
 import uvloop
 
-from proxy import assembly, instance, log
+from proxy import instance, log
+from proxy.assembly.inforce import catalog_of
+from proxy.assembly.vaults import open_vault, vault_exists
 from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.connectors.vault import Vault
@@ -60,8 +62,8 @@ def with_vault(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[T]
     """
 
     async def go() -> T:
-        catalog = assembly.catalog_of(settings)
-        vault = await assembly.open_vault(settings, catalog)
+        catalog = catalog_of(settings)
+        vault = await open_vault(settings, catalog)
         try:
             for notice in vault.notices:
                 output.note(notice)
@@ -86,7 +88,7 @@ def vault_if_any(settings: Settings, work: Callable[[Vault, Catalog], Awaitable[
     Raises:
         SetupError: there is one, but it does not open.
     """
-    if not run_loop(assembly.vault_exists(settings)):
+    if not run_loop(vault_exists(settings)):
         return None
     return with_vault(settings, work)
 

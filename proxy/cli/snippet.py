@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
 from proxy.catalog.recipes import load_recipes
 from proxy.cli import output
 from proxy.cli.session import ConfigOption, DataDirOption, JsonOption, settings_of
@@ -36,7 +36,7 @@ def snippet(
     """Print the lines that make a service's SDK work with this proxy, and what cannot work."""
     language = None if lang is None else _language(lang)
     settings = settings_of(config, data_dir)
-    catalog = assembly.catalog_of(settings)
+    catalog = catalog_of(settings)
     found = find_service(catalog, service)
     told = places.running(settings)
     where = places.places_of(settings, told)

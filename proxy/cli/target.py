@@ -8,7 +8,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import typer
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
 from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.cli.ground import opened_ground
@@ -144,7 +144,7 @@ class Target:
         settings = self.settings()
         found = vault_if_any(settings, lambda vault, catalog: _boxed(settings, vault, catalog, work))
         if found is None:
-            return run_loop(_locally(settings, None, assembly.catalog_of(settings), work))
+            return run_loop(_locally(settings, None, catalog_of(settings), work))
         return found[0]
 
     def do(

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from proxy import assembly, instance
+from proxy import instance
+from proxy.assembly.vaults import master_key_of
 from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.cli.session import (
@@ -125,7 +126,7 @@ def restore_command(
     folder = settings.storage.data_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with InstanceLock(folder):
-        made = run_loop(restore(file.absolute(), folder, assembly.master_key_of(settings), now=time.time()))
+        made = run_loop(restore(file.absolute(), folder, master_key_of(settings), now=time.time()))
     if as_json:
         output.document(made.document())
     else:
@@ -256,7 +257,7 @@ def _read_key() -> Secret:
 
 
 def _change_master_key(settings: Settings, given: Secret | None, *, as_json: bool) -> None:
-    source = assembly.master_key_of(settings)
+    source = master_key_of(settings)
     folder = settings.storage.data_dir
     if given is None and not isinstance(source, KeyFile):
         raise ConfigurationError(

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from proxy import assembly
 from proxy.admintokens import Scope, grants
+from proxy.assembly.inforce import declared_keys
 from proxy.catalog.model import Catalog
 from proxy.connecting import Connecting
 from proxy.connectors.oauth.endpoint import TokenEndpoint
@@ -76,7 +76,7 @@ class Ground:
     def keys(self) -> Mapping[str, KeyRecord]:
         """The keys of vault and settings, by id."""
         stored = {} if self.held is None else self.held.keys()
-        return {**stored, **assembly.declared_keys(self.settings)}
+        return {**stored, **declared_keys(self.settings)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from support.serving import declared_key
 
-from proxy import assembly, log, supervisor
+from proxy import log, supervisor
+from proxy.assembly.inforce import catalog_of
 from proxy.settings import load_settings
 from proxy.sharedlog import make_lock
 
@@ -28,9 +29,7 @@ async def served(folder: Path, work: Callable[[supervisor.Supervisor], Awaitable
     log.configure("json", "error")
     lock = make_lock()
     try:
-        async with supervisor.opened(
-            settings, assembly.catalog_of(settings), workers=1, log_lock=lock
-        ) as running:
+        async with supervisor.opened(settings, catalog_of(settings), workers=1, log_lock=lock) as running:
             await work(running)
     finally:
         os.close(lock)

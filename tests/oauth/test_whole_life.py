@@ -17,7 +17,7 @@ from support.grounds import Ground, PostgresGround, SqliteGround
 from support.providers.real import Provider
 from support.serving import QUICK, Serve, declared_key, get, until
 
-from proxy.cli.root import app
+from proxy.cli.root import tree
 from proxy.cli.session import run
 
 KEY, HASHED = declared_key()
@@ -64,7 +64,7 @@ class Life:
         self._keep_printed()
         monkeypatch.setattr(sys, "stdin", Person(self.provider, self._keep_printed))
         where = ("--config", str(self.ground.config), "--data-dir", str(self.ground.data_dir), "--json")
-        code = run(app, [*words, *where])
+        code = run(tree(words), [*words, *where])
         out, err = self._capsys.readouterr()
         self._printed += out + err
         assert code == 0, (words, out, err)

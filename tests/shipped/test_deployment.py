@@ -11,8 +11,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from proxy import assembly
-from proxy.cli.root import app
+from proxy.assembly.vaults import master_key_of, vault_place
+from proxy.cli.root import tree
 from proxy.connectors.masterkey import KeyCommand
 from proxy.connectors.seal import master_key, new_master_key
 from proxy.secret import Secret
@@ -49,7 +49,7 @@ def settings_of(home: Path, environment: Mapping[str, str]) -> Settings:
 
 def is_understood(args: list[str]) -> bool:
     """Whether the command line knows these arguments; nothing is started."""
-    return CliRunner().invoke(app, [*args, "--help"]).exit_code == 0
+    return CliRunner().invoke(tree(args), [*args, "--help"]).exit_code == 0
 
 
 def test_two_instances_of_the_compose_file_share_one_vault(
@@ -68,9 +68,9 @@ def test_two_instances_of_the_compose_file_share_one_vault(
             monkeypatch.setenv(name, value)
         settings = settings_of(home, environment)
         urls.append(settings.storage.database_url)
-        source = assembly.master_key_of(settings)
+        source = master_key_of(settings)
         assert source.key.reveal() == given["MASTER_KEY"]
-        assert assembly.vault_place(settings) == "PostgreSQL database proxy on database"
+        assert vault_place(settings) == "PostgreSQL database proxy on database"
         assert is_understood(one["command"])
         assert "ports" not in one
         assert one["read_only"] is True
@@ -220,7 +220,7 @@ def test_the_unit_starts_what_the_program_understands(home: Path) -> None:
     settings = settings_of(home, variables)
     assert settings.storage.data_dir == home / "state" / unit_values("StateDirectory")[0]
     assert settings.log.format == "json"
-    source = assembly.master_key_of(settings)
+    source = master_key_of(settings)
     assert isinstance(source, KeyCommand)
     done = subprocess.run([*source.argv], capture_output=True, text=True, check=True)
     assert master_key(Secret(done.stdout)).key_id == master_key(key).key_id

@@ -19,7 +19,7 @@ from support.commands import ROOT, command, environment
 from support.documents import MADE, PAGES, README, Block, accepted_keys, blocks, part
 
 from proxy.catalog.loader import load_catalog, load_file
-from proxy.cli.root import app
+from proxy.cli.root import tree
 from proxy.forwarding.permits import parse_permit
 from proxy.forwarding.routing import match, parse_target, resolve_host
 from proxy.keys import is_well_formed
@@ -143,7 +143,7 @@ def command_lines() -> Iterator[object]:
 def test_commands_parse(line: str) -> None:
     """Every command and option that a page shows is one that the program takes."""
     words = shlex.split(line)
-    at = typer.main.get_command(app)
+    at = typer.main.get_command(tree())
     while words and (below := getattr(at, "commands", {}).get(words[0])) is not None:
         at, words = below, words[1:]
     assert not getattr(at, "commands", None) or not words or words[0].startswith("-"), (

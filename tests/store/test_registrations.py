@@ -7,7 +7,7 @@ import pytest
 from support.stores import VaultPlace
 from support.vaults import CATALOG
 
-from proxy import assembly
+from proxy.assembly.providers import declared_registrations
 from proxy.catalog.grants import OAuth
 from proxy.catalog.model import Catalog, Service
 from proxy.connectors.oauth.registration import Registration, Registrations
@@ -123,7 +123,7 @@ CHOSEN = Catalog({one.type_id: one for one in (GMAIL, DRIVE, BARE)})
 def declared(folder: Path, text: str) -> dict[str, Registration]:
     path = folder / "proxy.toml"
     path.write_text(text, encoding="utf-8")
-    return dict(assembly.declared_registrations(load_settings(path, {"HOME": str(folder)}), CHOSEN))
+    return dict(declared_registrations(load_settings(path, {"HOME": str(folder)}), CHOSEN))
 
 
 def test_declared_registrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

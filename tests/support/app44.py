@@ -13,8 +13,9 @@ from typing import Any
 from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
-from proxy import assembly, log
+from proxy import log
 from proxy.app import App, opened
+from proxy.assembly.inforce import catalog_of
 from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.vault import Vault
 from proxy.control.base44.asking import ServiceKeys
@@ -192,7 +193,7 @@ async def scene(folder: Path, *, app: str | None = APP) -> AsyncIterator[Scene]:
         text = io.StringIO()
         output = log.configure("json", "info", text)
         async with (
-            opened(settings, assembly.catalog_of(settings), output) as running,
+            opened(settings, catalog_of(settings), output) as running,
             ClientSession(timeout=ClientTimeout(total=20)) as session,
         ):
             await running.start()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.root import app
+from proxy.cli.root import tree
 from proxy.cli.session import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ class Inside:
     def __call__(self, *args: str, stdin: bytes = b"") -> Done:
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         self._capsys.readouterr()
-        code = run(app, args)
+        code = run(tree(args), args)
         out, err = self._capsys.readouterr()
         return Done(code, out, err)
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
+from proxy.assembly.providers import declared_registrations, token_endpoint
+from proxy.assembly.vaults import master_key_of
 from proxy.catalog.model import Catalog
 from proxy.connecting import Connecting
 from proxy.connectors.flow import Begun, Wish
@@ -165,17 +167,17 @@ async def scene(
         path.write_text(
             path.read_text().replace('scopes_verified = "live"', f'scopes_verified = "{verified}"')
         )
-        catalog = assembly.catalog_of(settings)
+        catalog = catalog_of(settings)
         made: Scene | None = None
 
         def clock() -> float:
             return time.time() + (made.ahead if made is not None else 0.0)
 
         vault = await Vault.open(
-            settings.storage.data_dir, assembly.master_key_of(settings), catalog=catalog, clock=clock
+            settings.storage.data_dir, master_key_of(settings), catalog=catalog, clock=clock
         )
         dialer = Dialer(settings.egress.policy(()), time.monotonic)
-        apps = assembly.declared_registrations(settings, catalog) if declared else {}
+        apps = declared_registrations(settings, catalog) if declared else {}
         registrations = Registrations(apps, vault)
         app = guarded_app(())
         runner = ControlRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -186,7 +188,7 @@ async def scene(
             return await verify_new(settings, dialer, service, credential)
 
         flows = Flows(vault, lambda: catalog, registrations, public_url=public_url, clock=clock)
-        connecting = Connecting(flows, vault, assembly.token_endpoint(dialer), check)
+        connecting = Connecting(flows, vault, token_endpoint(dialer), check)
         made = Scene(sandbox, vault, catalog, connecting, registrations, public_url)
         pages, cookies = Pages(TEMPLATE_VALUES), Cookies(secure=False)
         sign_in = SignIn(vault, pages, cookies, clock=clock, attempts=Attempts(clock))

@@ -18,7 +18,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
+from proxy.assembly.vaults import open_vault
 from proxy.catalog.model import Catalog
 from proxy.connectors.model import Tokens
 from proxy.connectors.vault import Vault
@@ -141,13 +142,13 @@ class Instance:
 @functools.cache
 def _catalog(config: Path) -> Catalog:
     """Read before the first fork, as services do not change under a test: a third of a start."""
-    return assembly.catalog_of(load_settings(config, os.environ))
+    return catalog_of(load_settings(config, os.environ))
 
 
 async def _live(config: Path, data_dir: Path, socket: str) -> None:
     settings = load_settings(config, os.environ, {"storage.data_dir": str(data_dir)})
     catalog = _catalog(config)
-    vault = await assembly.open_vault(settings, catalog)
+    vault = await open_vault(settings, catalog)
     core = Core(settings, catalog, (), vault)
     core.start()
     if core.refresher is not None:  # what a host needs once; as any number may do it, each one does

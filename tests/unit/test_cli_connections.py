@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.commands import Inside
 
-from proxy.cli.root import app
+from proxy.cli.root import tree
 from proxy.cli.session import run
 
 CANARY = "canary-xoxb-3fe0c1d2"
@@ -143,7 +143,7 @@ def test_a_terminal_is_refused_politely(
             return True
 
     monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(b"x\n")))
-    assert run(app, ["connect", "slack", "--access-token-stdin"]) == 2
+    assert run(tree(["connect"]), ["connect", "slack", "--access-token-stdin"]) == 2
     assert "pipe it in" in capsys.readouterr().err
     assert not cli.data.exists()
 

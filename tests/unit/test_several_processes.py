@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy import assembly
+from proxy.assembly.inforce import catalog_of
 from proxy.channel import Channel, InForce, first_frame, packed, unpacked
 from proxy.exposition import added
 from proxy.metrics import Metrics
@@ -95,7 +95,7 @@ def test_settings_and_services_arrive_as_they_were_with_their_secrets(tmp_path: 
         '[sources.slack]\nkind = "static"\ntoken = { env = "TOKEN" }\n'
     )
     settings = load_settings(path, {"HOME": str(tmp_path)})
-    in_force = InForce(settings, assembly.catalog_of(settings))
+    in_force = InForce(settings, catalog_of(settings))
     arrived = unpacked(packed(in_force))
     assert arrived == in_force
     assert isinstance(arrived.settings.storage.database_url, Secret)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from multidict import MultiMapping
 
-from proxy import assembly
+from proxy.assembly.providers import token_endpoint
 from proxy.connecting import missing_scopes
 from proxy.connectors import causes, expiring
 from proxy.connectors.audit import AuditEntry
@@ -176,7 +176,7 @@ class ConnectionPages:
     async def _disconnect(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
         ground, standing = self.frame.ground, await self._standing(request)
         ending = Disconnecting(
-            ground.vault, ground.catalog(), ground.registrations, assembly.token_endpoint(ground.dialer)
+            ground.vault, ground.catalog(), ground.registrations, token_endpoint(ground.dialer)
         )
         wanted = {"always": True, "never": False}.get(str(form.get("revoke", "")))
         revocation = await ending.disconnect(standing.connection, wanted=wanted, actor=visitor.actor)
