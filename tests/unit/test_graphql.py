@@ -6,13 +6,12 @@ import pytest
 
 from proxy.forwarding.permits.graphql import (
     MOST_BYTES,
-    MOST_DEPTH,
     MOST_DOCUMENTS,
-    MOST_TOKENS,
     is_json,
     why_not_body,
     why_not_query,
 )
+from proxy.forwarding.permits.selections import MOST_DEPTH, MOST_TOKENS
 
 NONE: frozenset[str] = frozenset()
 

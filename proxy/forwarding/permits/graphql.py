@@ -3,7 +3,6 @@
 What the service will run must be certain, so whatever two readers could take differently is refused: members
 that are said twice, documents kept at the service, block strings, line ends that not all lexers see. Every
 operation of the document must be a query, whichever ``operationName`` picks; fragments are no operations.
-Grammar: GraphQL specification of October 2021, parsed by graphql-core.
 """
 
 import json
@@ -12,20 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
-from graphql import GraphQLSyntaxError, parse
-from graphql.language import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    Node,
-    OperationDefinitionNode,
-    OperationType,
-)
-
 MOST_BYTES = 65_536  # of a request: parsing is Python's, and nothing else happens meanwhile
 MOST_DOCUMENTS = 4  # of a batch
-MOST_TOKENS = 2_000  # of one document: 20 ms at worst, and what was judged is remembered
-MOST_DEPTH = 40
 _JSON = "application/json"
 _MEMBERS = frozenset({"query", "variables", "operationName", "extensions"})
 _CHARSETS = frozenset({"", "charset=utf-8", 'charset="utf-8"'})
@@ -128,37 +115,7 @@ def _judged(document: str, without_fields: frozenset[str]) -> str:
     """Why the document is not certain to read only. Callers send few documents, and those often."""
     if _ODD_ENDS.search(document) or '"""' in document:
         return "block strings and control characters in a GraphQL document are not judged"
-    try:
-        parsed = parse(document, no_location=True, max_tokens=MOST_TOKENS)
-    except (GraphQLSyntaxError, RecursionError):
-        return f"the GraphQL document does not parse, or has more than {MOST_TOKENS} tokens"
-    return _why_not_parsed(parsed, without_fields)
+    # graphql-core takes a tenth of a second to load, and only keys that may but read these services need it.
+    from proxy.forwarding.permits.selections import why_not_document  # noqa: PLC0415  # see above
 
-
-def _why_not_parsed(document: DocumentNode, without_fields: frozenset[str]) -> str:
-    operations = 0
-    for definition in document.definitions:
-        if isinstance(definition, OperationDefinitionNode):
-            operations += 1
-            if definition.operation is not OperationType.QUERY:
-                return f"the GraphQL document holds a {definition.operation.value}"
-        elif not isinstance(definition, FragmentDefinitionNode):
-            return "the GraphQL document holds something else than operations and fragments"
-    if not operations:
-        return "the GraphQL document holds no operation"
-    return _why_not_selected(document, without_fields)
-
-
-def _why_not_selected(document: DocumentNode, without_fields: frozenset[str]) -> str:
-    """Walks without recursion: depth is what is being counted."""
-    waiting: list[tuple[Node, int]] = [(definition, 0) for definition in document.definitions]
-    while waiting:
-        node, depth = waiting.pop()
-        if depth > MOST_DEPTH:
-            return f"GraphQL selections nested more than {MOST_DEPTH} deep are not judged"
-        if isinstance(node, FieldNode) and node.name.value in without_fields:
-            return f"the field {node.name.value} answers with a credential"
-        selected = getattr(node, "selection_set", None)
-        if selected is not None:
-            waiting.extend((selection, depth + 1) for selection in selected.selections)
-    return ""
+    return why_not_document(document, without_fields)
