@@ -56,7 +56,7 @@ api-fuzz: $(VENV)/.dev ## more made-up requests to the admin API than the tests 
 	API_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest tests/flow/test_admin_api_document.py
 
 sdk: $(VENV)/.dev $(VENV)/.sdk $(VENV)/.sdk_full ## the vendors' own SDKs against the proxy, all of them, and docs/sdk-tests.md anew
-	$(BIN)/python -m pytest tests/sdk tests/sdk_full -m "sdk_full or not system" $(ARGS)
+	$(BIN)/python -m pytest tests/sdk tests/sdk_full -m "sdk_full or not system" --timeout 300 $(ARGS)
 
 wheel: $(VENV)/.dev ## dist/*.whl
 	$(BIN)/python -m build --wheel --no-isolation

@@ -237,6 +237,7 @@ def _shaped(shape: ErrorShape, entry: Problem, *, message: str, request_id: str)
         "code": entry.code,
         "message": message,
         "status": str(shape.status_for(entry.status)),
+        "service_code": shape.code_for(entry.status),
         "title": entry.title,
         "request_id": request_id,
     }
@@ -244,7 +245,7 @@ def _shaped(shape: ErrorShape, entry: Problem, *, message: str, request_id: str)
     return _PLACE.sub(lambda hit: escape(values[hit.group(1)]), shape.template).encode("utf-8", "replace")
 
 
-_PLACE = re.compile(r"\{(code|message|status|title|request_id)\}")
+_PLACE = re.compile(r"\{(code|message|status|service_code|title|request_id)\}")
 
 
 def _escape_json(text: str) -> str:

@@ -158,11 +158,11 @@ def _check_provider(service: Service, fail: Fail, allow_http: AllowHttp | None) 
             f'"{service.verify.host}" is not a host of this file{nearest(service.verify.host, known)}',
         )
     if service.errors is not None:
-        filled = service.errors.template.replace("{code}", "c").replace("{message}", "m")
+        filled = service.errors.template.replace("{status}", "400")
         try:
             json.loads(filled)
         except ValueError:
-            fail("errors.template", "is not JSON once {code} and {message} are filled in")
+            fail("errors.template", "is not JSON once its places are filled in")
         if "{message}" not in service.errors.template and "{code}" not in service.errors.template:
             fail("errors.template", "tells the caller nothing: {code} or {message} must be in it")
     check_oauth(service, fail, allow_http)

@@ -20,6 +20,7 @@ _ENDPOINT = r"https?://[!-~]+"
 _ENDPOINT_WORDS = "an address that begins with https://"
 _JSON_WORDS = "a dotted path such as data.user.id or items[0].id"
 _STATUS = (100, 599)
+_OWN = "a status of the proxy's own, 400 to 599"
 
 _VERIFIED: tuple[Verified, ...] = get_args(Verified)
 _GRANTS: tuple[Literal["authorization_code", "client_credentials"], ...] = (
@@ -174,7 +175,14 @@ def errors(table: Table | None) -> ErrorShape | None:
         status=table.number("status", lowest=200, highest=_STATUS[1]),
         statuses=table.numbers("statuses", lowest=_STATUS[0], highest=_STATUS[1]),
         content_type=table.text("content_type", "application/json"),
+        codes={
+            int(name): word for name, word in table.pairs("codes", form="[45][0-9]{2}", what=_OWN).items()
+        },
     )
+    if decoded.codes.keys() and not {400, 500} <= decoded.codes.keys():
+        table.fault("codes", "needs 400 and 500, for the statuses that it does not name")
+    if bool(decoded.codes) != ("{service_code}" in decoded.template):
+        table.fault("codes", "and {service_code} in the template go together")
     if decoded.statuses and decoded.status is None:
         table.fault("statuses", "needs status: what goes out instead of them")
     table.done()

@@ -135,18 +135,25 @@ class ErrorShape:
     """The service's own shape for errors that the proxy makes; ``{code}`` and ``{message}`` are filled in.
 
     ``status`` goes out instead of the proxy's own: of ``statuses``, or when there are none of all but 429, by
-    which clients wait (Slack's, too).
+    which clients wait (Slack's, too). ``codes``: the proxy's status -> the service's word for such errors,
+    which ``{service_code}`` stands for; 400 and 500 are there for the statuses that are not.
     """
 
     template: str = ""
     status: int | None = None
     statuses: tuple[int, ...] = ()
     content_type: str = "application/json"
+    codes: Mapping[int, str] = field(default_factory=dict)
 
     def status_for(self, own: int) -> int:
         """What goes out where the proxy's own status is ``own``."""
         replaced = own in self.statuses if self.statuses else own != HTTPStatus.TOO_MANY_REQUESTS
         return self.status if self.status and replaced else own
+
+    def code_for(self, own: int) -> str:
+        """The service's word where the proxy's own status is ``own``; empty without ``codes``."""
+        of_its_class = HTTPStatus.BAD_REQUEST if own < HTTPStatus.INTERNAL_SERVER_ERROR else 500
+        return self.codes.get(own) or self.codes.get(of_its_class, "")
 
 
 @dataclass(frozen=True, slots=True)

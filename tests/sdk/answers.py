@@ -14,6 +14,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 import batches
+from support.arrivals import Arrival
 from support.strict import Field, Message
 from support.upstream import Peer, answer
 
@@ -26,33 +27,6 @@ CODING = frozenset({GOOGLE, GITHUB, NOTION})
 CURSOR = "dGVhbTpDMDYxRkE1UEI="
 PAGE_TOKEN = "EgkKB2V2ZW50LTI="
 NEXT_USER = "fe2cc560-036c-44cd-90e8-294d5a74cebc"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request as it reached a service; ``sni`` is the name that the TLS handshake asked for."""
-
-    sni: str | None
-    request: Message
-
-    @property
-    def host(self) -> str:
-        return (self.request.value("host") or b"").decode("latin-1")
-
-    @property
-    def place(self) -> str:
-        """``METHOD host/path``."""
-        return self.call.partition("?")[0]
-
-    @property
-    def needs_token(self) -> bool:
-        """False for addresses that carry their own authorization; a token is refused there."""
-        return self.place not in WITHOUT_TOKEN
-
-    @property
-    def call(self) -> str:
-        """``METHOD host/target``."""
-        return f"{self.request.method.decode()} {self.host}{self.request.target.decode('latin-1')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +83,9 @@ class Services:
         return _encoded(self._routed(arrival), arrival)
 
     def _is_known(self, arrival: Arrival) -> bool:
-        wanted = [b"Bearer " + self._tokens[arrival.host].encode()] if arrival.needs_token else []
+        wanted = (
+            [b"Bearer " + self._tokens[arrival.host].encode()] if arrival.place not in WITHOUT_TOKEN else []
+        )
         return arrival.request.values("authorization") == wanted
 
     def _reply(self, arrival: Arrival) -> Reply:

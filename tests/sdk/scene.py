@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import answers
-from answers import Arrival, Services
+from answers import Services
 from support import strict
+from support.arrivals import Arrival
 from support.certificates import Authority
 from support.proxy import ProxyProcess
 from support.tap import Conversation, Tap
@@ -47,7 +48,7 @@ UNCONNECTED = ("slackbot", "googledrive")
 NARROW = ("slack:*:/api/auth.test", "googlecalendar:GET", "notion:GET", "github:GET")
 """What the second key may do: look, and not write."""
 
-SDK_LIMIT = 45.0
+SDK_LIMIT = 100.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,20 +47,23 @@ def test_notion_errors_pass(run: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "status", "code", "text"),
+    ("step", "status", "codes", "text"),
     [
-        ("refused", 403, "not_permitted", "the key has no permit for this call"),
-        ("credential", 403, "credential_path", "closed to every key"),
-        ("unconnected", 424, "not_connected", "there is no 'nobody'"),
+        ("refused", 403, ("restricted_resource", "not_permitted"), "the key has no permit for this call"),
+        ("credential", 403, ("restricted_resource", "credential_path"), "closed to every key"),
+        ("unconnected", 424, ("unauthorized", "not_connected"), "there is no 'nobody'"),
     ],
 )
-def test_refusals_read_like_notion(step: str, status: int, code: str, text: str, run: Running) -> None:
-    """The proxy's refusals raise a response error with our code and sentence in Notion's own shape (R85)."""
+def test_refusals_read_like_notion(
+    step: str, status: int, codes: tuple[str, str], text: str, run: Running
+) -> None:
+    """The proxy's refusals are Notion's own error with one of its codes, and our sentence as its text (R85)."""
     error = run(NOTION).error(step)
-    assert (error["type"], error["status"]) == ("UnknownHTTPResponseError", status)
+    assert (error["type"], error["status"]) == ("APIResponseError", status)
+    assert text in error["text"]
     body = json.loads(error["body"])
-    assert (body["object"], body["code"]) == ("error", code)
-    assert text in body["message"]
+    assert (body["object"], body["status"]) == ("error", status)
+    assert (body["code"], body["proxy_code"]) == codes
 
 
 def test_permitted_and_strange_keys(run: Running) -> None:

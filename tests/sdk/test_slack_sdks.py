@@ -67,12 +67,13 @@ def test_slack_errors_pass(sdk: Sdk, style: str, run: Running) -> None:
     ],
 )
 def test_refusals_read_like_slack(sdk: Sdk, step: str, code: str, text: str, run: Running) -> None:
-    """The proxy's refusals raise what a Slack program handles already, with our code and sentence in Slack's shape."""
+    """The proxy's refusals raise what a Slack program handles already; the exception's text has our code and sentence."""
     error = run(sdk).error(step)
     assert error["type"] == ("SlackApiError" if sdk is SLACK_PYTHON else "WebAPIPlatformError")
     assert error["body"]["ok"] is False
-    assert error["body"]["error"] == code
-    assert text in error["body"]["detail"]
+    assert error["body"]["code"] == code
+    assert f"{code}: " in error["text"]
+    assert text in error["text"]
 
 
 @pytest.mark.parametrize("sdk", SDKS)
@@ -109,5 +110,5 @@ def test_a_token_in_the_form(sdk: Sdk, run: Running) -> None:
 def test_a_key_in_the_form_is_judged(sdk: Sdk, run: Running) -> None:
     """A key in the form has no more rights than in a header, and a strange one has none (R84, R85)."""
     done = run(sdk)
-    assert done.error("refused")["body"]["error"] == "not_permitted"
+    assert done.error("refused")["body"]["code"] == "not_permitted"
     assert done.error("stranger")["status"] == 401

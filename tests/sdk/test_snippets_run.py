@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scene import HERE, TRAPS, Scene, _node
+from scene import HERE, SDK_LIMIT, TRAPS, Scene, _node
 from support.spellings import spelling_of
 
 from proxy.catalog.loader import load_catalog
@@ -57,7 +57,7 @@ async def run(scene: Scene, one: Snippet, trap: Path) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    out, _ = await asyncio.wait_for(child.communicate(one.code.encode()), 45)
+    out, _ = await asyncio.wait_for(child.communicate(one.code.encode()), SDK_LIMIT)
     assert child.returncode == 0, out.decode()
     return out.decode()
 

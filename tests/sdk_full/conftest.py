@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from stage import KINDS, SDKS, Outcome, Sdk, Stage
 from support.certificates import Authority
+from support.documents import SDK_TESTS, write_readme
 
-PAGE = Path(__file__).parents[2] / "docs" / "sdk-tests.md"
 _STAGE = pytest.StashKey[Stage]()
 
 
@@ -46,7 +45,7 @@ def outcome(stage: Stage, runner: asyncio.Runner) -> Callable[[Sdk], Outcome]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Prints the table, and writes the page when all of them ran and nothing failed."""
+    """Prints the table; writes it into the page and the README when all of them ran and nothing failed."""
     stage = config.stash.get(_STAGE, None)
     if stage is None:
         return
@@ -54,14 +53,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in table(stage.outcomes):
         terminalreporter.write_line(line)
     if set(stage.outcomes) == set(SDKS) and not terminalreporter.stats.keys() & {"failed", "error"}:
-        PAGE.write_text(page(stage.outcomes), encoding="utf-8")
+        SDK_TESTS.write_text(page(stage.outcomes), encoding="utf-8")
+        write_readme()
 
 
 def table(outcomes: dict[Sdk, Outcome]) -> Iterator[str]:
     """The table's lines: one an SDK."""
-    yield "| SDK | version | service | base URL | steps passed | calls | without |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for sdk, done in sorted(outcomes.items(), key=lambda pair: (pair[0].language, pair[1].package.lower())):
+    yield "| SDK | version | service | base URL | steps passed | calls | without | our sentence is in |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for sdk, done in sorted(outcomes.items(), key=_place):
         spelt = dict.fromkeys(step.base for step in done.steps if step.kind in KINDS)
         bases = ", ".join(f"`{base}`" if base else "no path, a key made for the service" for base in spelt)
         without = "; ".join(f"{kind}: {why}" for kind, why in done.without.items())
@@ -74,8 +74,14 @@ def table(outcomes: dict[Sdk, Outcome]) -> Iterator[str]:
             steps,
             str(len(done.calls)),
             without,
+            next((step.aside for step in done.steps if step.aside), "its text"),
         )
         yield f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def _place(item: tuple[Sdk, Outcome]) -> tuple[str, ...]:
+    sdk, done = item
+    return sdk.language, done.package.lower(), sdk.service
 
 
 def page(outcomes: dict[Sdk, Outcome]) -> str:
@@ -92,6 +98,7 @@ processes are trapped, so that a call that leaves the proxy fails. This table is
 [sdks.md](sdks.md).
 
 With each spelling of the base URL an SDK reads, writes, goes through pages and uploads a file, and meets one refusal of the proxy, which it raises
-as its own exception with our sentence. Of all of them it is checked that no proxy key and no credential of the caller stands in anything that a
+as its own exception. The last column says where that holds our sentence: in the text that the exception shows, but for SDKs that show nothing of any
+answer. Of all of them it is checked that no proxy key and no credential of the caller stands in anything that a
 service got, that no real token stands in anything that the SDK got, that each call is for the right host, and that what services get is well-formed.
 """

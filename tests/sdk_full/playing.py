@@ -6,47 +6,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
 
-from support.strict import Field, Message
+from support.arrivals import Arrival
+from support.strict import Field
 from support.upstream import Peer, answer
 
 JSON = b"application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request as a host got it; ``sni`` is the name that the TLS handshake asked for."""
-
-    sni: str | None
-    request: Message
-
-    @property
-    def host(self) -> str:
-        return (self.request.value("host") or b"").decode("latin-1")
-
-    @property
-    def path(self) -> str:
-        return self.request.target.decode("latin-1").partition("?")[0]
-
-    @property
-    def place(self) -> str:
-        """``METHOD host/path``."""
-        return f"{self.request.method.decode()} {self.host}{self.path}"
-
-    @property
-    def query(self) -> dict[str, str]:
-        return dict(
-            parse_qsl(self.request.target.decode("latin-1").partition("?")[2], keep_blank_values=True)
-        )
-
-    def json(self) -> Any:
-        """The body."""
-        return json.loads(self.request.body or b"{}")
-
-    def form(self) -> dict[str, str]:
-        """The body of a form."""
-        return dict(parse_qsl(self.request.body.decode(), keep_blank_values=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +24,7 @@ class Reply:
     media_type: bytes = JSON
 
 
-Route = Reply | Callable[[Call], Reply]
+Route = Reply | Callable[[Arrival], Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +48,7 @@ class Played:
         """All hosts, from the routes."""
         return frozenset(place.split()[1].partition("/")[0] for place in self.routes)
 
-    def fault(self, call: Call) -> str | None:
+    def fault(self, call: Arrival) -> str | None:
         """Why a request should not have come, or None."""
         if call.host not in self.hosts or call.sni != call.host:
             return f"{call.place}: no host of this service (SNI {call.sni})"
@@ -95,7 +60,7 @@ class Played:
             return f"{call.place}: nothing is there"
         return None
 
-    def route(self, call: Call) -> Route | None:
+    def route(self, call: Arrival) -> Route | None:
         """What answers a call."""
         if (exact := self.routes.get(call.place)) is not None:
             return exact
@@ -107,7 +72,7 @@ class Stagehand:
 
     def __init__(self) -> None:
         self._service: Played | None = None
-        self.calls: list[Call] = []
+        self.calls: list[Arrival] = []
         self.faults: list[str] = []
 
     def play(self, service: Played) -> None:
@@ -118,11 +83,11 @@ class Stagehand:
     async def script(self, peer: Peer) -> None:
         """Answers each request of a connection."""
         while True:
-            call = Call(peer.sni, await peer.request())
+            call = Arrival(peer.sni, await peer.request())
             self.calls.append(call)
             await peer.send(_encoded(self._reply(call), call))
 
-    def _reply(self, call: Call) -> Reply:
+    def _reply(self, call: Arrival) -> Reply:
         assert self._service is not None
         fault = self._service.fault(call)
         if fault is not None:
@@ -137,7 +102,7 @@ class Stagehand:
             return Reply({"message": "not understood"}, 418)
 
 
-def _encoded(reply: Reply, call: Call) -> bytes:
+def _encoded(reply: Reply, call: Arrival) -> bytes:
     reason = HTTPStatus(reply.status).phrase.encode()
     body = (
         reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body, ensure_ascii=False).encode()

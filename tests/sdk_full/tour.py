@@ -13,12 +13,21 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 MESSAGE = "the key has no permit for this call"
 """What the proxy says to a key that may only look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Where an exception has our sentence when not in its text: in words for a reader, and how one gets there."""
+
+    where: str
+    look: Callable[[Any], object]
 
 
 class Tour:
@@ -50,20 +59,21 @@ class Tour:
         """A file."""
         self._step("upload", call, expected)
 
-    def refused(
-        self,
-        call: Callable[[], Any],
-        kind: str,
-        *,
-        shows: str = MESSAGE,
-        look: Callable[[Any], object] = str,
-    ) -> None:
-        """A call that the proxy refuses: the SDK's exception of that class holds ``shows`` where one would ``look``."""
+    def refused(self, call: Callable[[], Any], kind: str, *, aside: Aside | None = None) -> None:
+        """A call that the proxy refuses: the SDK's exception is of that class, and its text holds our sentence.
+
+        ``aside`` is for SDKs whose exceptions have a text of their own.
+        """
         try:
             value = call()
         except Exception as error:  # noqa: BLE001  # whatever the SDK raises is the finding
-            told = f"{type(error).__name__}: {look(error)}"
-            self._note("refused", type(error).__name__ == kind and shows in told, told)
+            text = str(error)
+            found = text if aside is None else str(aside.look(error))
+            passed = (
+                type(error).__name__ == kind and MESSAGE in found and (aside is None or MESSAGE not in text)
+            )
+            self._note("refused", passed, f"{type(error).__name__}: {text}; {found}")
+            self.steps[-1]["aside"] = aside.where if aside else ""
         else:
             self._note("refused", False, f"returned {value!r}")
 

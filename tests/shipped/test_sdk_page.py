@@ -2,29 +2,23 @@
 
 import json
 import re
-from pathlib import Path
 
 from packaging.utils import canonicalize_name
+from support.documents import ROOT, sdk_runs
 
-ROOT = Path(__file__).parents[2]
 FULL = ROOT / "tests" / "sdk_full"
-ROW = re.compile(r"\| (\S+) \((python|node)\) \| (\S+) \| (\w+) \| (.+) \| (\d+) of (\d+) \| (\d+) \| .*\|")
-
-
-def rows() -> list[tuple[str, ...]]:
-    """Package, language, version, service, base URLs, passed, steps, calls."""
-    text = (ROOT / "docs" / "sdk-tests.md").read_text(encoding="utf-8")
-    return [found.groups() for found in map(ROW.fullmatch, text.splitlines()) if found]
 
 
 def test_every_scenario_is_in_the_table() -> None:
     """The table is of a run of all that are there, and all of it passed: at least 25 SDKs, 12 of them for Node."""
-    found = sorted((language, service) for _, language, _, service, *_ in rows())
+    runs = sdk_runs()
     scenarios = [*(FULL / "python").glob("*.py"), *(FULL / "node").glob("*.mjs")]
-    assert found == sorted((path.parent.name, path.name.partition("-")[0]) for path in scenarios)
-    assert all(passed == steps for *_, passed, steps, _ in rows())
-    assert len({row[:2] for row in rows()}) >= 25
-    assert len({row[0] for row in rows() if row[1] == "node"}) >= 12
+    assert sorted((one.language, one.service) for one in runs) == sorted(
+        (path.parent.name, path.name.partition("-")[0]) for path in scenarios
+    )
+    assert all(one.passed == one.steps for one in runs)
+    assert len({(one.language, one.package) for one in runs}) >= 25
+    assert len({one.package for one in runs if one.language == "node"}) >= 12
 
 
 def test_its_versions_are_the_locked_ones() -> None:
@@ -35,6 +29,6 @@ def test_its_versions_are_the_locked_ones() -> None:
         "python": {canonicalize_name(name): version for name, version in pins},
         "node": {name.removeprefix("node_modules/"): one.get("version") for name, one in packages.items()},
     }
-    for package, language, version, *_ in rows():
-        name = canonicalize_name(package) if language == "python" else package
-        assert locked[language][name] == version
+    for one in sdk_runs():
+        name = canonicalize_name(one.package) if one.language == "python" else one.package
+        assert locked[one.language][name] == one.version

@@ -19,6 +19,7 @@ from proxy.snippets import NO_PROXY, Places, Snippet, snippets_of
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 SDK_PAGE = ROOT / "docs" / "sdks.md"
+SDK_TESTS = ROOT / "docs" / "sdk-tests.md"
 PAGES = (
     README,
     ROOT / "CHANGELOG.md",
@@ -101,7 +102,44 @@ def _sentence(kind: type[Exception]) -> str:
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
 
 
-MADE = {"settings": settings_table, "errors": errors_table, "services": services_table}
+class SdkRun(NamedTuple):
+    """A row of ``docs/sdk-tests.md``: what one SDK did in the last ``make sdk``."""
+
+    package: str
+    language: str
+    version: str
+    service: str
+    bases: str
+    passed: str
+    steps: str
+    calls: str
+    without: str
+    told: str
+
+
+_SDK_ROW = re.compile(
+    r"\| (\S+) \((python|node)\) \| (\S+) \| (\w+) \| (.+) \| (\d+) of (\d+) \| (\d+) \| (.*?) ?\| (.+) \|"
+)
+
+
+def sdk_runs() -> list[SdkRun]:
+    """All rows, in their order."""
+    lines = SDK_TESTS.read_text(encoding="utf-8").splitlines()
+    return [SdkRun(*found.groups()) for found in map(_SDK_ROW.fullmatch, lines) if found]
+
+
+def sdk_table() -> str:
+    """The same in short: one row an SDK and service."""
+    lines = ["| SDK | version | service | calls | steps passed |", "| --- | --- | --- | --- | --- |"]
+    titles = {"python": "Python", "node": "Node"}
+    lines.extend(
+        f"| {one.package} ({titles[one.language]}) | {one.version} | `{one.service}` | {one.calls} | {one.passed} of {one.steps} |"
+        for one in sdk_runs()
+    )
+    return "\n".join(lines) + "\n"
+
+
+MADE = {"settings": settings_table, "errors": errors_table, "services": services_table, "sdks": sdk_table}
 
 
 def _part(name: str) -> re.Pattern[str]:
@@ -185,6 +223,11 @@ def accepted_keys() -> Mapping[str, set[str]]:
     return known
 
 
-if __name__ == "__main__":
+def write_readme() -> None:
+    """README.md with its made parts anew."""
     README.write_text(with_made_parts(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_readme()
     SDK_PAGE.write_text(sdk_page(), encoding="utf-8")

@@ -277,7 +277,7 @@ def test_the_short_file_is_enough(tmp_path):
         (('Acme-Version = "2026-01-01"', 'authorization = "x"'), "acme.toml: headers.authorization: is set by the proxy itself"),
         (('Acme-Version = "2026-01-01"', 'Acme-Version = "a\\r\\nb"'), "acme.toml: headers.Acme-Version: must be printable ASCII"),
         (('Acme-Version = "2026-01-01"', '"Acme Version" = "a"'), "acme.toml: headers.Acme Version: its name must be a header field name"),
-        (("template = '{\"ok\":false,\"error\":\"{code}\"}'", "template = '{\"ok\":{code}}'"), "acme.toml: errors.template: is not JSON once {code} and {message} are filled in"),
+        (("template = '{\"ok\":false,\"error\":\"{code}\"}'", "template = '{\"ok\":{code}}'"), "acme.toml: errors.template: is not JSON once its places are filled in"),
         (("template = '{\"ok\":false,\"error\":\"{code}\"}'", "template = '{\"ok\":false}'"), "acme.toml: errors.template: tells the caller nothing"),
         (('team = "{team}"', 'team = "{taem}"'), 'acme.toml: oauth.refresh_params.team: {taem} is not a param of this file, did you mean "team"?'),
         (('token_url = "https://acme.example/token"', 'token_url = "http://acme.example/token"'), "acme.toml: oauth.token_url: shipped services are reached by https only"),

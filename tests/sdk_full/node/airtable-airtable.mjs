@@ -20,7 +20,5 @@ export async function use(tour, base) {
 }
 
 export async function refuse(tour, base) {
-  await tour.refused(() => at(tour.http + base, tour.narrow).create({ Name: "no" }), "AirtableError", {
-    shows: "You are not authorized to perform this operation", // its own words for every 403
-  });
+  await tour.refused(() => at(tour.http + base, tour.narrow).create({ Name: "no" }), "AirtableError");
 }

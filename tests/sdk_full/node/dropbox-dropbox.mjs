@@ -29,7 +29,7 @@ export async function use(tour, base) {
 }
 
 export async function refuse(tour, base) {
-  const look = ({ message, error }) => `${message} ${JSON.stringify(error)}`;
+  const aside = { where: "`error.message` of its `error`: its own text is the status", look: ({ error }) => error.error.message };
   const call = () => at(tour, base, tour.narrow).filesCreateFolderV2({ path: "/no" });
-  await tour.refused(call, "DropboxResponseError", { look });
+  await tour.refused(call, "DropboxResponseError", aside);
 }

@@ -28,5 +28,5 @@ export async function use(tour) {
 }
 
 export async function refuse(tour) {
-  await tour.refused(() => report(at(tour, tour.key), 0), "GaxiosError", { shows: "there is no service of that name" });
+  await tour.refused(() => report(at(tour, tour.key), 0), "GaxiosError", { message: "there is no service of that name" });
 }

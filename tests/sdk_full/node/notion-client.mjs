@@ -24,6 +24,5 @@ export async function use(tour, base) {
 }
 
 export async function refuse(tour, base) {
-  const look = ({ body }) => body;
-  await tour.refused(() => at(tour.http + base, tour.narrow).pages.create(page), "UnknownHTTPResponseError", { look });
+  await tour.refused(() => at(tour.http + base, tour.narrow).pages.create(page), "APIResponseError");
 }

@@ -22,6 +22,5 @@ export async function use(tour, base) {
 }
 
 export async function refuse(tour, base) {
-  const look = (error) => `${error.message} ${error.data?.detail}`; // the message holds the code alone
-  await tour.refused(() => at(tour.http + base, tour.narrow).chat.postMessage({ channel, text }), "WebAPIPlatformError", { look });
+  await tour.refused(() => at(tour.http + base, tour.narrow).chat.postMessage({ channel, text }), "WebAPIPlatformError");
 }

@@ -1,6 +1,7 @@
 """Airtable: pages by offset, long queries by POST."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "api.airtable.com/v0"
 
@@ -13,14 +14,14 @@ def record(number: int, fields: object = None) -> dict[str, object]:
     }
 
 
-def records(call: Call) -> Reply:
+def records(call: Arrival) -> Reply:
     asked = call.json() if call.request.body else call.query
     if asked.get("offset") == "itr1/rec2":
         return Reply({"records": [record(3)]})
     return Reply({"records": [record(1), record(2)], "offset": "itr1/rec2"})
 
 
-def created(call: Call) -> Reply:
+def created(call: Arrival) -> Reply:
     asked = call.json()
     if "records" in asked:
         return Reply({"records": [record(4, one["fields"]) for one in asked["records"]]})

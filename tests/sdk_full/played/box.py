@@ -3,7 +3,8 @@
 import base64
 import hashlib
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API, UPLOAD, DOWNLOAD = "api.box.com/2.0", "upload.box.com/api/2.0", "dl.boxcloud.com"
 SESSION = "files/upload_sessions/F971964745A5CD0C001BBE4E58196BFD"
@@ -15,18 +16,18 @@ def file(name: str) -> dict[str, object]:
     return {"type": "file", "id": "123", "name": name, "etag": "1"}
 
 
-def items(call: Call) -> Reply:
+def items(call: Arrival) -> Reply:
     offset = int(call.query.get("offset", "0"))
     entries = [{"type": "folder", "id": str(n), "name": f"n{n}"} for n in (1, 2, 3)][offset : offset + 2]
     return Reply({"total_count": 3, "offset": offset, "limit": 2, "entries": entries})
 
 
-def uploaded(call: Call) -> Reply:
+def uploaded(call: Arrival) -> Reply:
     assert "Grüße\n".encode() in call.request.body
     return Reply({"total_count": 1, "entries": [file("a.txt")]}, 201)
 
 
-def session(call: Call) -> Reply:
+def session(call: Arrival) -> Reply:
     asked = call.json()
     address = f"https://{UPLOAD}/{SESSION}"
     names = {
@@ -51,7 +52,7 @@ def session(call: Call) -> Reply:
     )
 
 
-def part(call: Call) -> Reply:
+def part(call: Arrival) -> Reply:
     start = int((call.request.value("content-range") or b"").split()[1].partition(b"-")[0])
     assert call.request.body == BIG[start : start + PART]
     digest = hashlib.sha1(call.request.body)  # noqa: S324  # Box's digest
@@ -65,7 +66,7 @@ def listed(start: int) -> dict[str, object]:
     return {"part_id": f"{start:08X}", "offset": start, "size": len(body), "sha1": sha1}
 
 
-def parts(_: Call) -> Reply:
+def parts(_: Arrival) -> Reply:
     entries = [listed(start) for start in range(0, len(BIG), PART)]
     return Reply({"entries": entries, "total_count": len(entries), "offset": 0, "limit": 100})
 

@@ -1,19 +1,20 @@
 """ClickUp: pages by number until one is empty, attachments in a form."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "api.clickup.com/api/v2"
 TASK = {"id": "9hz", "name": "Grüße"}
 
 
-def tasks(call: Call) -> Reply:
+def tasks(call: Arrival) -> Reply:
     page = int(call.query.get("page", "0"))
     return Reply(
         {"tasks": [[{"id": "t1"}, {"id": "t2"}], [{"id": "t3"}], []][min(page, 2)], "last_page": page > 0}
     )
 
 
-def attached(call: Call) -> Reply:
+def attached(call: Arrival) -> Reply:
     assert "Grüße\n".encode() in call.request.body
     return Reply({"id": "a1", "title": "a.txt"})
 

@@ -1,6 +1,7 @@
 """Discord: bodies that SDKs parse for one exact Content-Type only, rate limits in fields of every answer."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "discord.com/api/v10"
 LIMITS = (
@@ -17,12 +18,12 @@ def message(number: int, content: str = "") -> dict[str, object]:
     return {"id": f"{9007199254740993 + number}", "channel_id": "1", "content": content, "author": ME}
 
 
-def messages(call: Call) -> Reply:
+def messages(call: Arrival) -> Reply:
     last = "before" in call.query
     return Reply([message(n) for n in ([1] if last else [3, 2])], fields=LIMITS)
 
 
-def posted(call: Call) -> Reply:
+def posted(call: Arrival) -> Reply:
     if b"multipart" in (call.request.value("content-type") or b""):
         assert "Grüße\n".encode() in call.request.body
         return Reply({**message(9), "attachments": [{"id": "1", "filename": "a.txt"}]}, fields=LIMITS)

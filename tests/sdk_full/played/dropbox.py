@@ -2,7 +2,8 @@
 
 import json
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API, CONTENT, NOTIFY = "api.dropboxapi.com/2", "content.dropboxapi.com/2", "notify.dropboxapi.com/2"
 ACCOUNT = {
@@ -38,7 +39,7 @@ def file(name: str) -> dict[str, object]:
     }
 
 
-def uploaded(call: Call) -> Reply:
+def uploaded(call: Arrival) -> Reply:
     assert call.request.body == "Grüße\n".encode()
     path = json.loads(call.request.value("dropbox-api-arg") or b"")["path"]
     return Reply(file(path.removeprefix("/")))

@@ -1,6 +1,7 @@
 """GitHub: links in fields and in nearly every object, uploads at a host of their own, redirects of renamed things."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API, UPLOADS = "api.github.com", "uploads.github.com"
 REPO = f"https://{API}/repos/octocat/Hello-World"
@@ -12,19 +13,19 @@ def issue(number: int, title: str = "Found a bug") -> dict[str, object]:
     return {"id": number, "number": number, "title": title, "state": "open", **links}
 
 
-def issues(call: Call) -> Reply:
+def issues(call: Arrival) -> Reply:
     if call.query.get("page") == "2":
         return Reply([issue(3)])
     link = f'<https://{API}/repositories/1296269/issues?per_page=2&page=2>; rel="next"'
     return Reply([issue(1), issue(2)], fields=((b"Link", link.encode()),))
 
 
-def asset(call: Call) -> Reply:
+def asset(call: Arrival) -> Reply:
     assert call.request.body == b"zip"
     return Reply({"id": 7, "name": call.query["name"], "url": f"{REPO}/releases/assets/7"}, 201)
 
 
-def graphql(call: Call) -> Reply:
+def graphql(call: Arrival) -> Reply:
     asked = call.json()
     if "mutation" in asked["query"]:
         return Reply({"data": {"addStar": {"starrable": {"id": asked["variables"]["id"]}}}})

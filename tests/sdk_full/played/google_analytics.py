@@ -1,11 +1,12 @@
 """Google Analytics: two hosts that paths tell apart; reports are asked for by POST."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 DATA, ADMIN = "analyticsdata.googleapis.com/v1beta/properties/1", "analyticsadmin.googleapis.com/v1beta"
 
 
-def report(call: Call) -> Reply:
+def report(call: Arrival) -> Reply:
     start = int(call.json().get("offset", 0))
     rows = [{"dimensionValues": [{"value": f"Ü{n}"}], "metricValues": [{"value": str(n)}]} for n in (1, 2, 3)]
     return Reply({"rows": rows[start : start + 2], "rowCount": 3, "kind": "analyticsData#runReport"})

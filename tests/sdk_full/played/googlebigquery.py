@@ -1,6 +1,7 @@
 """BigQuery: jobs, pages by token, loads in the resumable way of uploads."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 HOST = "bigquery.googleapis.com"
 API, UPLOAD = f"{HOST}/bigquery/v2/projects/p", f"{HOST}/upload/bigquery/v2/projects/p"
@@ -20,13 +21,13 @@ def dataset(name: str) -> dict[str, object]:
     }
 
 
-def datasets(call: Call) -> Reply:
+def datasets(call: Arrival) -> Reply:
     if call.query.get("pageToken") == "t2":
         return Reply({"datasets": [dataset("c")]})
     return Reply({"datasets": [dataset("a"), dataset("b")], "nextPageToken": "t2"})
 
 
-def load(call: Call) -> Reply:
+def load(call: Arrival) -> Reply:
     if call.query["uploadType"] == "resumable":
         where = f"https://{UPLOAD}/jobs?uploadType=resumable&upload_id=ABPnz"
         return Reply(b"", fields=((b"Location", where.encode()),))
@@ -34,7 +35,7 @@ def load(call: Call) -> Reply:
     return Reply(LOADED)
 
 
-def loaded(call: Call) -> Reply:
+def loaded(call: Arrival) -> Reply:
     assert call.request.body == b"1\n2\n"
     return Reply(LOADED)
 

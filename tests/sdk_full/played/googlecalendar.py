@@ -1,11 +1,12 @@
 """Google Calendar: pages by token, a watch instead of uploads."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "www.googleapis.com/calendar/v3"
 
 
-def events(call: Call) -> Reply:
+def events(call: Arrival) -> Reply:
     items = [{"id": f"e{n}", "summary": f"Event {n}"} for n in (1, 2, 3)]
     if call.query.get("pageToken") == "EgkKB2V2ZW50LTI=":
         return Reply({"items": items[2:]})

@@ -4,7 +4,8 @@ import email
 import importlib.resources
 import json
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 HOST = "www.googleapis.com"
 API, UPLOAD = f"{HOST}/drive/v3", f"{HOST}/upload/drive/v3"
@@ -16,13 +17,13 @@ def file(name: str) -> dict[str, object]:
     return {"kind": "drive#file", "id": name, "name": name, "mimeType": "text/plain"}
 
 
-def files(call: Call) -> Reply:
+def files(call: Arrival) -> Reply:
     if call.query.get("pageToken") == "~!!~AI9":
         return Reply({"files": [file("c")]})
     return Reply({"files": [file("a"), file("b")], "nextPageToken": "~!!~AI9"})
 
 
-def uploaded(call: Call) -> Reply:
+def uploaded(call: Arrival) -> Reply:
     kind, body = call.query["uploadType"], call.request.body
     if kind == "resumable":
         assert call.json()["name"] == "big"
@@ -33,7 +34,7 @@ def uploaded(call: Call) -> Reply:
     return Reply(file(json.loads(about.get_payload(decode=True))["name"]))
 
 
-def part(call: Call) -> Reply:
+def part(call: Arrival) -> Reply:
     start, _, last = (call.request.value("content-range") or b"").partition(b"/")
     if not start.endswith(b"-%d" % (int(last) - 1)):
         end = start.rpartition(b"-")[2]
@@ -41,12 +42,12 @@ def part(call: Call) -> Reply:
     return Reply(file("big"))
 
 
-def document(_: Call) -> Reply:
+def document(_: Arrival) -> Reply:
     package = importlib.resources.files("googleapiclient.discovery_cache")
     return Reply(json.loads((package / "documents" / "drive.v3.json").read_text(encoding="utf-8")))
 
 
-def media(call: Call) -> Reply:
+def media(call: Arrival) -> Reply:
     if call.query.get("alt") == "media":
         return Reply("Grüße\n".encode(), media_type=b"text/plain")
     return Reply(file("a"))

@@ -1,6 +1,7 @@
 """HubSpot: pages by a cursor that stands beside a whole address, files in a form."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "api.hubapi.com"
 CONTACTS = f"{API}/crm/v3/objects/contacts"
@@ -11,14 +12,14 @@ def contact(number: int) -> dict[str, object]:
     return {"id": str(number), "properties": {"email": f"{number}@example.com"}, **STAMPS}
 
 
-def contacts(call: Call) -> Reply:
+def contacts(call: Arrival) -> Reply:
     if call.query.get("after") == "2":
         return Reply({"results": [contact(3)]})
     link = f"https://{CONTACTS}?limit=2&after=2"
     return Reply({"results": [contact(1), contact(2)], "paging": {"next": {"after": "2", "link": link}}})
 
 
-def uploaded(call: Call) -> Reply:
+def uploaded(call: Arrival) -> Reply:
     assert "Grüße\n".encode() in call.request.body
     return Reply({"id": "9", "name": "a", "extension": "txt", "access": "PRIVATE", **STAMPS}, 201)
 

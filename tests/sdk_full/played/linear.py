@@ -1,12 +1,13 @@
 """Linear: GraphQL at one address; an upload goes to a presigned one that the user of the SDK is handed."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "api.linear.app/graphql"
 LISTS = {"sharedAccess": {"sharedWithUsers": []}, "reactions": []}
 
 
-def graphql(call: Call) -> Reply:
+def graphql(call: Arrival) -> Reply:
     asked = call.json()
     query, variables = asked["query"], asked.get("variables") or {}
     if "issueCreate" in query:

@@ -1,12 +1,13 @@
 """Notion: pages by cursor, files in two steps, the second at an address that its SDKs make themselves."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "api.notion.com/v1"
 NEXT = "fe2cc560-036c-44cd-90e8-294d5a74cebc"
 
 
-def users(call: Call) -> Reply:
+def users(call: Arrival) -> Reply:
     last = call.query.get("start_cursor") == NEXT
     found = [{"object": "user", "id": one} for one in (["u-3"] if last else ["u-1", "u-2"])]
     return Reply(
@@ -14,7 +15,7 @@ def users(call: Call) -> Reply:
     )
 
 
-def sent(call: Call) -> Reply:
+def sent(call: Arrival) -> Reply:
     assert "Grüße\n".encode() in call.request.body
     return Reply({"object": "file_upload", "id": "f-1", "status": "uploaded"})
 

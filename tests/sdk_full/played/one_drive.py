@@ -1,6 +1,7 @@
 """Microsoft Graph with files: pages by a whole address, uploads and downloads at presigned ones on other hosts."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API, FILES = "graph.microsoft.com/v1.0", "contoso-my.sharepoint.com"
 SESSION = f"{FILES}/personal/grace/_api/v2.0/drive/items/01ABC/uploadSession"
@@ -17,19 +18,19 @@ def item(name: str) -> dict[str, object]:
     }
 
 
-def children(call: Call) -> Reply:
+def children(call: Arrival) -> Reply:
     if "$skiptoken" in call.query:
         return Reply({"value": [item("c")]})
     link = f"https://{API}/me/drive/root/children?$top=2&$skiptoken=X%27a%2Fb"
     return Reply({"@odata.nextLink": link, "value": [item("a"), item("b")]})
 
 
-def uploaded(call: Call) -> Reply:
+def uploaded(call: Arrival) -> Reply:
     assert call.request.body == "Grüße\n".encode()
     return Reply(item("small"), 201)
 
 
-def part(call: Call) -> Reply:
+def part(call: Arrival) -> Reply:
     start, _, last = (call.request.value("content-range") or b"").removeprefix(b"bytes ").partition(b"/")
     end = int(start.partition(b"-")[2])
     if end + 1 < int(last):
@@ -39,7 +40,7 @@ def part(call: Call) -> Reply:
     return Reply(item("big"), 201)
 
 
-def created(call: Call) -> Reply:
+def created(call: Arrival) -> Reply:
     return Reply({"id": "01new", "name": call.json()["name"], "folder": {"childCount": 0}}, 201)
 
 

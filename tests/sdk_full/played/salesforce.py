@@ -1,6 +1,7 @@
 """Salesforce: the account's own host, pages by path, addresses of other hosts in the answers, jobs in CSV."""
 
-from playing import Call, Played, Reply, Route
+from playing import Played, Reply, Route
+from support.arrivals import Arrival
 
 HOST, LOGIN = "acme.my.salesforce.com", "login.salesforce.com"
 API, ID = f"{HOST}/services/data", f"{LOGIN}/id/00D000000000001AAA/005000000000001AAA"
@@ -11,17 +12,17 @@ def record(number: int) -> dict[str, object]:
     return {"attributes": {"type": "Account", "url": url}, "Id": f"00{number}"}
 
 
-def query(call: Call) -> Reply:
+def query(call: Arrival) -> Reply:
     more = {"done": False, "nextRecordsUrl": "/services/data/v59.0/query/01g-2"}
     return Reply({"totalSize": 3, "records": [record(1), record(2)], **more})
 
 
-def created(call: Call) -> Reply:
+def created(call: Arrival) -> Reply:
     assert call.json()["Name"] == "Grüße"
     return Reply({"id": "001000000000009AAA", "success": True, "errors": []}, 201)
 
 
-def ingest(call: Call) -> Reply:
+def ingest(call: Arrival) -> Reply:
     return Reply(
         {
             "id": "750",
@@ -32,7 +33,7 @@ def ingest(call: Call) -> Reply:
     )
 
 
-def rows(call: Call) -> Reply:
+def rows(call: Arrival) -> Reply:
     assert "Grüße" in call.request.body.decode()
     return Reply(status=201)
 

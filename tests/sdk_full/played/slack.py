@@ -2,13 +2,14 @@
 
 import json
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API, FILES = "slack.com/api", "files.slack.com"
 UPLOAD = f"{FILES}/upload/v1/CwABAAAA"
 
 
-def given(call: Call) -> dict[str, str]:
+def given(call: Arrival) -> dict[str, str]:
     """Parameters, wherever they stand."""
     return {
         **call.query,
@@ -16,21 +17,21 @@ def given(call: Call) -> dict[str, str]:
     }
 
 
-def channels(call: Call) -> Reply:
+def channels(call: Arrival) -> Reply:
     last = given(call).get("cursor") == "dGVhbTpD"
     names, cursor = (["café"], "") if last else (["general", "random"], "dGVhbTpD")
     listed = [{"id": f"C{name}", "name": name} for name in names]
     return Reply({"ok": True, "channels": listed, "response_metadata": {"next_cursor": cursor}})
 
 
-def posted(call: Call) -> Reply:
+def posted(call: Arrival) -> Reply:
     message = given(call)
     return Reply(
         {"ok": True, "channel": message["channel"], "ts": "1.2", "message": {"text": message["text"]}}
     )
 
 
-def uploaded(call: Call) -> Reply:
+def uploaded(call: Arrival) -> Reply:
     files = [
         {**one, "url_private": f"https://{FILES}/files-pri/T1-F1/a.txt"}
         for one in json.loads(given(call)["files"])

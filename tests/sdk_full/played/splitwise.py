@@ -1,6 +1,7 @@
 """Splitwise: form bodies, receipts in a form, pages by offset."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "secure.splitwise.com/api/v3.0"
 USER = {
@@ -43,12 +44,12 @@ def expense(number: int, description: str) -> dict[str, object]:
     }
 
 
-def expenses(call: Call) -> Reply:
+def expenses(call: Arrival) -> Reply:
     start = int(call.query.get("offset", "0"))
     return Reply({"expenses": [expense(n, f"e{n}") for n in (1, 2, 3)][start : start + 2]})
 
 
-def created(call: Call) -> Reply:
+def created(call: Arrival) -> Reply:
     if b"multipart" in (call.request.value("content-type") or b""):
         assert "Grüße\n".encode() in call.request.body
         return Reply({"expenses": [expense(9, "receipt")], "errors": {}})

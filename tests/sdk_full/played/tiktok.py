@@ -2,7 +2,8 @@
 
 import json
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "business-api.tiktok.com/open_api/v1.3"
 
@@ -11,7 +12,7 @@ def ok(data: object) -> Reply:
     return Reply({"code": 0, "message": "OK", "request_id": "r", "data": data})
 
 
-def campaigns(call: Call) -> Reply:
+def campaigns(call: Arrival) -> Reply:
     page = int(call.query["page"])
     found = [{"campaign_id": f"c{n}"} for n in ([1, 2], [3])[page - 1]]
     return ok(
@@ -19,7 +20,7 @@ def campaigns(call: Call) -> Reply:
     )
 
 
-def advertisers(call: Call) -> Reply:
+def advertisers(call: Arrival) -> Reply:
     return ok(
         {
             "list": [
@@ -29,7 +30,7 @@ def advertisers(call: Call) -> Reply:
     )
 
 
-def image(call: Call) -> Reply:
+def image(call: Arrival) -> Reply:
     assert "Grüße\n".encode() in call.request.body
     return ok({"image_id": "ad-site-i18n-sg/1"})
 

@@ -2,18 +2,19 @@
 
 import base64
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "api.typeform.com"
 
 
-def forms(call: Call) -> Reply:
+def forms(call: Arrival) -> Reply:
     page = int(call.query.get("page", "1"))
     items = [{"id": f"f{n}", "title": f"t{n}"} for n in range(1, 4)]
     return Reply({"total_items": 3, "page_count": 2, "items": items[page * 2 - 2 : page * 2]})
 
 
-def image(call: Call) -> Reply:
+def image(call: Arrival) -> Reply:
     asked = call.json()
     assert base64.b64decode(asked["image"]) == "Grüße\n".encode()
     return Reply(

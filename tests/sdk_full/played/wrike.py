@@ -1,11 +1,12 @@
 """Wrike: the account's own data centre, writes whose parameters stand in the query, pages by token."""
 
-from playing import Call, Played, Reply
+from playing import Played, Reply
+from support.arrivals import Arrival
 
 API = "app-eu.wrike.com/api/v4"
 
 
-def tasks(call: Call) -> Reply:
+def tasks(call: Arrival) -> Reply:
     if call.query.get("nextPageToken") == "AAAA":
         return Reply({"kind": "tasks", "data": [{"id": "t3"}]})
     return Reply(
@@ -13,7 +14,7 @@ def tasks(call: Call) -> Reply:
     )
 
 
-def created(call: Call) -> Reply:
+def created(call: Arrival) -> Reply:
     assert call.request.body == b""
     return Reply({"kind": "tasks", "data": [{"id": "t9", "title": call.query["title"]}]})
 

@@ -1,6 +1,7 @@
 """githubkit: typed models made from GitHub's description; pages by number."""
 
 from githubkit import GitHub, TokenAuthStrategy
+from tour import Aside
 
 PACKAGE, BASES = "githubkit", ("/github", "/github/api/v3/")
 WITHOUT = {"upload": "its uploads go to uploads.github.com by a constant"}
@@ -32,5 +33,5 @@ def refuse(tour, base):
     tour.refused(
         lambda: github.rest.issues.create(**PLACE, title="no"),
         "RequestFailed",
-        look=lambda error: error.response.text,
+        aside=Aside("`response.text`: its own text is `Request failed`", lambda error: error.response.text),
     )

@@ -31,8 +31,4 @@ def upload(notion):
 
 def refuse(tour, base):
     notion = Client(auth=tour.narrow, base_url=tour.http + base)
-    tour.refused(
-        lambda: notion.pages.create(**PAGE),
-        "UnknownHTTPResponseError",  # so it calls codes that Notion does not have
-        look=lambda error: error.body,
-    )
+    tour.refused(lambda: notion.pages.create(**PAGE), "APIResponseError")

@@ -5,6 +5,7 @@ import tempfile
 
 from splitwise import Splitwise
 from splitwise.expense import Expense
+from tour import Aside
 
 PACKAGE, BASES, WITHOUT = "splitwise", ("/splitwise/", "/splitwise@default/"), {}
 REAL = {name: value for name, value in vars(Splitwise).items() if isinstance(value, str)}
@@ -45,5 +46,7 @@ def refuse(tour, base):
     tour.refused(
         lambda: splitwise.createExpense(expense("no")),
         "SplitwiseNotAllowedException",
-        look=lambda error: error.http_body[0].decode(),  # its message is its own words for every 403
+        aside=Aside(
+            "`http_body`: its own text is the same for every 403", lambda error: error.http_body[0].decode()
+        ),
     )

@@ -1,5 +1,6 @@
 """WrikePy: returns whatever comes as a response of requests, and raises nothing by itself."""
 
+from tour import Aside
 from WrikePy import Contacts, Tasks, Wrike
 
 PACKAGE, BASES = "WrikePy", ("/wrike/api/v4", "/wrike")
@@ -28,5 +29,8 @@ def refuse(tour, base):
     tour.refused(
         lambda: create(wrike).raise_for_status(),
         "HTTPError",
-        look=lambda error: error.response.json()["errorDescription"],
+        aside=Aside(
+            "`errorDescription` of the response: it raises nothing itself, and requests tells the status",
+            lambda error: error.response.json()["errorDescription"],
+        ),
     )
