@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy.connectors.folder import sync_file, sync_folder
-from proxy.connectors.sqlite import FILE_NAME, store_error
+from proxy.connectors.sqlite import FILE_NAME
+from proxy.connectors.sqlite_handle import store_error
 from proxy.errors import StateError, StoreError
 
 _BUSY_MS = 5000

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from proxy.connectors import audit
 from proxy.connectors.audit import KEEP_DAYS, AuditEntry
+from proxy.connectors.changes import read_changes
 from proxy.connectors.datakeys import DataKeys
-from proxy.connectors.snapshot import Snapshot, advance, read_changes
+from proxy.connectors.snapshot import Snapshot, advance
 from proxy.connectors.store import Store, Transaction, next_sequence
 from proxy.errors import StateError, StoreError
 
@@ -65,8 +66,9 @@ class LiveStore:
         async with self._loading:
             if at_least is not None and self.snapshot.sequence >= at_least:
                 return
-            async with self._store.snapshot() as transaction:
-                changes = await read_changes(transaction, self.snapshot)
+            changes = await read_changes(self._store, self.snapshot)
+            if changes is None:
+                return
             used = {
                 row[column] for row in changes.connections for column in ("access_key_id", "refresh_key_id")
             }
@@ -85,8 +87,7 @@ class LiveStore:
         """
         if self._scrub_due:
             self._scrub_due = not await self._store.scrub()
-        if await self._store.sequence() != self.snapshot.sequence:
-            await self._load()
+        await self._load()
 
     async def changed(self, seen: int, poll_s: float = POLL_S) -> int:
         """Wait until another process may have changed something; see :meth:`Store.changed`."""

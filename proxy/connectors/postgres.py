@@ -20,7 +20,7 @@ from proxy.connectors.postgres_listen import Listener
 from proxy.connectors.postgres_url import DatabaseUrl
 from proxy.connectors.reconnecting import Rest
 from proxy.connectors.settled import settled
-from proxy.connectors.store import Row, Transaction, migrate
+from proxy.connectors.store import Asked, Row, Store, Transaction, migrate
 from proxy.errors import StateError, StoreError
 from proxy.secret import Secret
 
@@ -88,7 +88,7 @@ class _Statements(Transaction):
             raise store_error(error) from None
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """See :class:`proxy.connectors.store.Store`; made by :meth:`open`.
 
     Writers of all processes take turns on one advisory lock, as those of SQLite do on its file.
@@ -221,11 +221,12 @@ class PostgresStore:
         finally:
             await self._pool.release(connection)
 
-    async def sequence(self) -> int:
-        """One row, in a transaction of its own."""
+    async def look(self, seen: int, *asked: Asked) -> tuple[int, tuple[Sequence[Row], ...]]:
+        """In a transaction of its own."""
         async with self.snapshot() as transaction:
             rows = await transaction.fetch("SELECT sequence FROM changes WHERE id = 1")
-        return int(rows[0]["sequence"])
+            found = int(rows[0]["sequence"])
+            return found, () if found == seen else await transaction.fetch_each(*asked)
 
     async def changed(self, seen: int, poll_s: float) -> int:
         """Told by NOTIFY, on a connection of its own; where that does not work, after ``poll_s``."""

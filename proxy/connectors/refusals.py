@@ -18,7 +18,7 @@ def why_not(
     held = snapshot.find(service, name)
     if held is not None:
         return _why_unusable(known, title, held, is_copy=is_copy)
-    of_service = snapshot.by_service.get(service, {})
+    of_service = snapshot.by_service.get(service, ())
     names = ", ".join(repr(one) for one in of_service)
     if not of_service:
         return NotConnected(

@@ -16,7 +16,8 @@ from proxy.connectors.folder import prepare_folder, sync_file, sync_folder
 from proxy.connectors.identity import open_identity
 from proxy.connectors.masterkey import MasterKeySource
 from proxy.connectors.place import disown
-from proxy.connectors.sqlite import FILE_NAME, SqliteStore, store_error
+from proxy.connectors.sqlite import FILE_NAME, SqliteStore
+from proxy.connectors.sqlite_handle import store_error
 from proxy.connectors.store import Transaction
 from proxy.errors import StateError, StoreError
 

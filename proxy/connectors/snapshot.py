@@ -1,15 +1,17 @@
 """What the vault holds in memory: connections with opened tokens, and keys; replaced, never changed."""
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from proxy.connectors import causes
+from proxy.connectors.changes import Changes
+from proxy.connectors.layers import Layers
 from proxy.connectors.lifetimes import refresh_time
 from proxy.connectors.model import Connection, Credential, Tokens
-from proxy.connectors.rows import CONNECTION_COLUMNS, KEY_COLUMNS, connection_of, key_of, open_tokens
+from proxy.connectors.rows import connection_of, key_of, open_tokens
 from proxy.connectors.seal import Keyring, SealBrokenError
-from proxy.connectors.store import Row, Transaction
+from proxy.connectors.store import Row
 from proxy.keys import KeyRecord
 
 DAMAGED = causes.DAMAGED
@@ -35,82 +37,18 @@ class Snapshot:
 
     sequence: int = -1
     incarnation: str = ""
-    held: Mapping[str, Held] = field(default_factory=dict)
-    by_service: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
-    credentials: Mapping[tuple[str, str | None], Credential] = field(default_factory=dict)
+    held: Layers[str, Held] = field(default_factory=lambda: Layers({}))
+    by_service: Mapping[str, Layers[str, Held]] = field(default_factory=dict)
+    credentials: Layers[tuple[str, str | None], Credential] = field(default_factory=lambda: Layers({}))
     keys: Mapping[str, KeyRecord] = field(default_factory=dict)
 
     def find(self, service: str, name: str | None) -> Held | None:
         """The connection of that name; without a name the default one, or the only one."""
-        of_service = self.by_service.get(service, {})
-        if name is not None:
-            return of_service.get(name)
+        of_service = self.by_service.get(service)
+        if of_service is None or name is not None:
+            return None if of_service is None or name is None else of_service.get(name)
         several = len(of_service) > 1
         return next((held for held in of_service.values() if held.connection.is_default or not several), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What was read from the store: rows that are newer than the last snapshot, and the ids that are left.
-
-    ``connection_ids`` None: every connection of the last snapshot is still there.
-    """
-
-    sequence: int
-    since: int
-    incarnation: str
-    connection_ids: frozenset[str] | None
-    connections: tuple[Row, ...]
-    key_ids: frozenset[str]
-    keys: tuple[Row, ...]
-    active_key: str | None
-
-
-_CONNECTIONS = f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1"  # noqa: S608  # our own column names
-_KEYS = f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1"  # noqa: S608  # our own column names
-
-
-async def _read(transaction: Transaction, since: int) -> tuple[Sequence[Row], ...]:
-    return await transaction.fetch_each(
-        ("SELECT c.sequence, i.incarnation FROM changes c, identity i WHERE c.id = 1 AND i.id = 1",),
-        (_CONNECTIONS, since),
-        ("SELECT COUNT(*) AS n FROM connections",),
-        ("SELECT key_id FROM keys",),
-        (_KEYS, since),
-        ("SELECT key_id FROM data_keys WHERE is_active = 1",),
-    )
-
-
-async def read_changes(transaction: Transaction, known: Snapshot) -> Changes:
-    """Read what changed after a snapshot; everything if it is of a later state, or of another vault."""
-    place, connections, count, key_ids, keys, active = await _read(transaction, known.sequence)
-    sequence, incarnation = int(place[0]["sequence"]), str(place[0]["incarnation"])
-    goes_on = known.sequence <= sequence and known.incarnation == incarnation
-    since = known.sequence if goes_on else -1
-    if since != known.sequence:
-        place, connections, count, key_ids, keys, active = await _read(transaction, since)
-    before = known if goes_on else Snapshot()
-    return Changes(
-        sequence,
-        since,
-        incarnation,
-        await _ids_left(transaction, before, connections, int(count[0]["n"])),
-        tuple(connections),
-        frozenset(row["key_id"] for row in key_ids),
-        tuple(keys),
-        None if not active else str(active[0]["key_id"]),
-    )
-
-
-async def _ids_left(
-    transaction: Transaction, known: Snapshot, changed: Sequence[Row], count: int
-) -> frozenset[str] | None:
-    """The ids that there are, None when none of the known ones is missing: then counting them is enough."""
-    new = sum(row["connection_id"] not in known.held for row in changed)
-    if len(known.held) + new == count:
-        return None
-    rows = await transaction.fetch("SELECT connection_id FROM connections")
-    return frozenset(row["connection_id"] for row in rows)
 
 
 def _same(old: Credential, new: Credential) -> bool:
@@ -167,9 +105,10 @@ def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
     return Held(connection, tokens, credential)
 
 
-def _index(
-    held: Iterable[Held],
-) -> tuple[dict[str, Mapping[str, Held]], dict[tuple[str, str | None], Credential]]:
+_Index = tuple[Mapping[str, Layers[str, Held]], Layers[tuple[str, str | None], Credential]]
+
+
+def _index(held: Iterable[Held]) -> _Index:
     by_service: dict[str, dict[str, Held]] = {}
     for one in sorted(held, key=lambda one: (one.connection.created_at, one.connection.name)):
         by_service.setdefault(one.connection.service, {})[one.connection.name] = one
@@ -180,7 +119,7 @@ def _index(
                 credentials[service, name] = one.credential
                 if one.connection.is_default or len(of_service) == 1:
                     credentials[service, None] = one.credential
-    return dict(by_service), credentials
+    return {service: Layers(of_service) for service, of_service in by_service.items()}, Layers(credentials)
 
 
 def _stays(old: Held | None, new: Held) -> bool:
@@ -191,43 +130,37 @@ def _stays(old: Held | None, new: Held) -> bool:
     )
 
 
-def _replaced(
-    previous: Snapshot, changed: Iterable[Held]
-) -> tuple[dict[str, Mapping[str, Held]], dict[tuple[str, str | None], Credential]]:
-    """The index where connections only got other values, as by a refresh: nothing is sorted anew."""
-    by_service, credentials = dict(previous.by_service), dict(previous.credentials)
-    of_service: dict[str, dict[str, Held]] = {}
+def _replaced(previous: Snapshot, changed: Iterable[Held]) -> _Index:
+    """The index where connections only got other values, as by a refresh: nothing is sorted or copied."""
+    of_services: dict[str, dict[str, Held]] = {}
+    credentials: dict[tuple[str, str | None], Credential | None] = {}
     for new in changed:
         service, name = new.connection.service, new.connection.name
-        if service not in of_service:
-            by_service[service] = of_service[service] = dict(by_service[service])
-        of_service[service][name] = new
-        is_sole = new.connection.is_default or len(of_service[service]) == 1
-        for place in ((service, name), (service, None)) if is_sole else ((service, name),):
-            if new.credential is None:
-                credentials.pop(place, None)
-            else:
-                credentials[place] = new.credential
-    return by_service, credentials
+        of_services.setdefault(service, {})[name] = new
+        credentials[service, name] = new.credential
+        if new.connection.is_default or len(previous.by_service[service]) == 1:
+            credentials[service, None] = new.credential
+    by_service = {
+        service: of_service.changed(of_services[service]) if service in of_services else of_service
+        for service, of_service in previous.by_service.items()
+    }
+    return by_service, previous.credentials.changed(credentials)
 
 
 def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
     """The next snapshot; what did not change is the same object as before."""
-    is_whole = changes.since < 0
-    left = changes.connection_ids
-    held = {} if is_whole else dict(previous.held)
-    if left is not None:
-        held = {k: v for k, v in held.items() if k in left}
+    is_whole, left = changes.since < 0, changes.connection_ids
     changed = {
         row["connection_id"]: hold(row, ring, previous.held.get(row["connection_id"]))
         for row in changes.connections
     }
-    held.update(changed)
     keys = {} if is_whole else {k: v for k, v in previous.keys.items() if k in changes.key_ids}
-    for row in changes.keys:
-        keys[row["key_id"]] = key_of(row)
+    keys |= {row["key_id"]: key_of(row) for row in changes.keys}
     if is_whole or left is not None or not all(_stays(previous.held.get(k), v) for k, v in changed.items()):
+        before = {} if is_whole else {k: v for k, v in previous.held.items() if left is None or k in left}
+        held = Layers({**before, **changed})
         by_service, credentials = _index(held.values())
     else:
+        held = previous.held.changed(changed)
         by_service, credentials = _replaced(previous, changed.values())
     return Snapshot(changes.sequence, changes.incarnation, held, by_service, credentials, keys)

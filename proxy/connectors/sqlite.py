@@ -6,153 +6,42 @@ WAL with ``synchronous=FULL``: a commit that was acknowledged survives kill -9 a
 
 import asyncio
 import contextlib
-import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from proxy.connectors.folder import prepare_file, prepare_folder
 from proxy.connectors.place import LatestNote, place_of, recognise
-from proxy.connectors.settled import settled
-from proxy.connectors.store import Row, Transaction, migrate
-from proxy.errors import StateError, StoreError, StoreReason
+from proxy.connectors.sqlite_handle import BUSY_MS, Handle, execute, fetch, run
+from proxy.connectors.store import Asked, Row, Store, Transaction, migrate
+from proxy.errors import StateError, StoreError
 
 FILE_NAME = "vault.db"
-_T = TypeVar("_T")
-_PARAMETER = re.compile(r"\$(\d+)")
 _SEQUENCE = "SELECT sequence FROM changes WHERE id = 1"
 FULL_CHECK_BYTES = 16 * 2**20  # about a tenth of a second
-_BUSY_MS = 5000
 _SCRUB_MS = 100
-_PRAGMAS = (
-    f"PRAGMA busy_timeout = {_BUSY_MS}",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA secure_delete = ON",  # erased rows are overwritten with zeros (R144)
-    "PRAGMA temp_store = MEMORY",  # no temporary files beside the 0600 ones
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA journal_size_limit = 4194304",
-)
-_REASONS: tuple[tuple[str, StoreReason, str], ...] = (
-    ("SQLITE_FULL", "full", "the disk is full"),
-    ("SQLITE_IOERR", "io", "the disk reports an error"),
-    ("SQLITE_READONLY", "readonly", "the file or its disk is read-only"),
-    ("SQLITE_CANTOPEN", "io", "the file cannot be opened"),
-    ("SQLITE_BUSY", "busy", "another process holds the vault's lock"),
-    ("SQLITE_LOCKED", "busy", "another process holds the vault's lock"),
-    ("SQLITE_CORRUPT", "corrupt", "the file is damaged: restore a backup"),
-    ("SQLITE_NOTADB", "corrupt", "the file is not a database: restore a backup"),
-    ("SQLITE_CONSTRAINT", "conflict", "the change contradicts what is stored"),
-)
-_LASTING = frozenset({"full", "io", "readonly", "corrupt"})
-
-
-def store_error(error: sqlite3.Error) -> StoreError:
-    """SQLite's own text may hold values (constraint names at best), so only its code is told."""
-    name = getattr(error, "sqlite_errorname", "") or type(error).__name__
-    for prefix, reason, sentence in _REASONS:
-        if name.startswith(prefix):
-            return StoreError(f"the vault could not be used: {sentence} ({name})", reason=reason)
-    return StoreError(f"the vault could not be used ({name})")
-
-
-class _Handle:
-    """One SQLite connection and the only thread that touches it; opened again after a lasting failure."""
-
-    def __init__(self, path: Path, *, name: str, read_only: bool) -> None:
-        self._path = path
-        self._read_only = read_only
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-
-    async def run(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
-        return await settled(asyncio.get_running_loop().run_in_executor(self._thread, self._call, job))
-
-    def _call(self, job: Callable[[sqlite3.Connection], _T]) -> _T:
-        try:
-            if self._connection is None:
-                self._connection = self._open()
-                self._inode = self._path.stat().st_ino
-            return job(self._connection)
-        except OSError as error:
-            raise StoreError(f"the vault's file cannot be used: {error.strerror}", reason="io") from None
-        except sqlite3.Error as error:
-            failure = store_error(error)
-            if failure.reason in _LASTING:
-                self._drop()  # after a failed write or fsync this handle's cache is not to be trusted (R150)
-            raise failure from None
-
-    def refuse_replaced(self) -> None:
-        """Refuse a file that nobody finds under its name any more: what is written there would be lost."""
-        try:
-            replaced = self._path.stat().st_ino != self._inode
-        except FileNotFoundError:
-            replaced = True
-        if replaced:
-            raise StoreError("the vault's file was replaced while it is in use: start again", reason="io")
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_BUSY_MS / 1000, isolation_level=None)
-        try:
-            connection.row_factory = sqlite3.Row
-            for pragma in _PRAGMAS:
-                connection.execute(pragma).close()
-            _use_wal(connection)
-            if self._read_only:
-                connection.execute("PRAGMA query_only = ON").close()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-    async def close(self) -> None:
-        loop = asyncio.get_running_loop()
-        await settled(loop.run_in_executor(self._thread, self._drop))
-        self._thread.shutdown(wait=False)
-
-
-def _run(connection: sqlite3.Connection, statement: str, params: Sequence[Any]) -> sqlite3.Cursor:
-    if not connection.in_transaction:  # opened again after a failure: what came before in the block is gone
-        raise StoreError("the vault's transaction was lost", reason="io")
-    return connection.execute(_PARAMETER.sub(r"?\1", statement), params)
-
-
-def _fetch(connection: sqlite3.Connection, statement: str, params: Sequence[Any]) -> list[Row]:
-    with contextlib.closing(_run(connection, statement, params)) as cursor:
-        return [dict(row) for row in cursor.fetchall()]
 
 
 class _Statements(Transaction):
     """A transaction: statements with ``$1`` parameters, run one by one on a handle."""
 
-    def __init__(self, handle: _Handle) -> None:
+    def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
     async def execute(self, statement: str, *params: object) -> int:
-        def job(connection: sqlite3.Connection) -> int:
-            with contextlib.closing(_run(connection, statement, params)) as cursor:
-                return cursor.rowcount
-
-        return await self._handle.run(job)
+        return await self._handle.run(lambda connection: execute(connection, statement, *params))
 
     async def fetch(self, statement: str, *params: object) -> Sequence[Row]:
-        return await self._handle.run(lambda connection: _fetch(connection, statement, params))
+        return await self._handle.run(lambda connection: fetch(connection, statement, *params))
 
-    async def fetch_each(self, *asked: tuple[str, *tuple[object, ...]]) -> tuple[Sequence[Row], ...]:
-        """One hop to the handle's thread for all of them."""
-        return await self._handle.run(
-            lambda connection: tuple(_fetch(connection, statement, params) for statement, *params in asked)
-        )
+    async def fetch_each(self, *asked: Asked) -> tuple[Sequence[Row], ...]:
+        """One hop to the handle's thread for all of them: a hop costs more than a statement."""
+        return await self._handle.run(lambda connection: tuple(fetch(connection, *one) for one in asked))
+
+    async def execute_each(self, *asked: Asked) -> tuple[int, ...]:
+        return await self._handle.run(lambda connection: tuple(execute(connection, *one) for one in asked))
 
 
 def _rollback(connection: sqlite3.Connection) -> None:
@@ -160,14 +49,14 @@ def _rollback(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK").close()
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """See :class:`proxy.connectors.store.Store`; made by :meth:`open`."""
 
     def __init__(self, path: Path, notices: tuple[str, ...]) -> None:
         self.notices = notices
         self._path = path
-        self._writer = _Handle(path, name="vault-write", read_only=False)
-        self._reader = _Handle(path, name="vault-read", read_only=True)
+        self._writer = Handle(path, name="vault-write", read_only=False)
+        self._reader = Handle(path, name="vault-read", read_only=True)
         self._note = LatestNote(path)
         self._noted = 0
         self._writing = asyncio.Lock()
@@ -210,7 +99,7 @@ class SqliteStore:
 
     @asynccontextmanager
     async def _block(
-        self, handle: _Handle, begin: str, commit: Callable[[sqlite3.Connection], None]
+        self, handle: Handle, begin: str, commit: Callable[[sqlite3.Connection], None]
     ) -> AsyncIterator[_Statements]:
         try:
             await handle.run(lambda connection: self._begin(handle, connection, begin))
@@ -222,13 +111,20 @@ class SqliteStore:
             raise
 
     @staticmethod
-    def _begin(handle: _Handle, connection: sqlite3.Connection, statement: str) -> None:
+    def _begin(handle: Handle, connection: sqlite3.Connection, statement: str) -> None:
         handle.refuse_replaced()
         connection.execute(statement).close()
 
-    def _look(self, connection: sqlite3.Connection) -> int:
-        self._reader.refuse_replaced()
-        return _read_sequence(connection)
+    def _look(
+        self, connection: sqlite3.Connection, seen: int, asked: Sequence[Asked]
+    ) -> tuple[int, tuple[Sequence[Row], ...]]:
+        self._begin(self._reader, connection, "BEGIN")
+        try:
+            found = _read_sequence(connection)
+            rows = () if found == seen else tuple(fetch(connection, *one) for one in asked)
+        finally:
+            _rollback(connection)
+        return found, rows
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         _commit(connection)
@@ -240,15 +136,15 @@ class SqliteStore:
             self._note.raise_to(sequence, durably=durably)
             self._noted = max(sequence, self._noted)
 
-    async def sequence(self) -> int:
-        """One indexed read on the reading connection: about 20 us."""
-        async with self._reading:
-            found = await self._reader.run(self._look)
-        if found < self._noted:  # an older state was put back under us
-            async with self.transaction() as transaction:
+    async def look(self, seen: int, *asked: Asked) -> tuple[int, tuple[Sequence[Row], ...]]:
+        """One hop to the reading thread."""
+        while True:
+            async with self._reading:
+                looked = await self._reader.run(lambda connection: self._look(connection, seen, asked))
+            if looked[0] >= self._noted:
+                return looked
+            async with self.transaction() as transaction:  # an older state was put back under us
                 await recognise(transaction, self._noted)
-                return int((await transaction.fetch(_SEQUENCE))[0]["sequence"])
-        return found
 
     async def changed(self, seen: int, poll_s: float) -> int:
         """SQLite tells nobody of changes: look again after ``poll_s``."""
@@ -274,11 +170,6 @@ class SqliteStore:
             await self._writer.close()
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise StoreError("the vault's file system cannot keep a write-ahead log", reason="io")
-
-
 def _check(connection: sqlite3.Connection) -> None:
     """In full where that is a matter of milliseconds (R146)."""
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -290,7 +181,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _commit(connection: sqlite3.Connection) -> None:
-    _run(connection, "COMMIT", ()).close()
+    run(connection, "COMMIT", ()).close()
 
 
 def _read_sequence(connection: sqlite3.Connection) -> int:
@@ -303,5 +194,5 @@ def _checkpoint(connection: sqlite3.Connection) -> bool:
     try:
         busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     finally:
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}").close()
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}").close()
     return busy == 0

@@ -12,6 +12,7 @@ from proxy.connectors.schema import MIGRATIONS, OLDEST_RELEASE
 from proxy.errors import StateError
 
 Row = Mapping[str, Any]
+Asked = tuple[str, *tuple[object, ...]]  # a statement and its parameters
 
 
 class Transaction(Protocol):
@@ -25,9 +26,13 @@ class Transaction(Protocol):
         """Run one statement; its rows, addressable by column name."""
         ...
 
-    async def fetch_each(self, *asked: tuple[str, *tuple[object, ...]]) -> tuple[Sequence[Row], ...]:
+    async def fetch_each(self, *asked: Asked) -> tuple[Sequence[Row], ...]:
         """The rows of several statements, each with its parameters; what no statement needs of another."""
         return tuple([await self.fetch(statement, *params) for statement, *params in asked])
+
+    async def execute_each(self, *asked: Asked) -> tuple[int, ...]:
+        """Run several statements in this order; how many rows each touched."""
+        return tuple([await self.execute(statement, *params) for statement, *params in asked])
 
 
 class Store(Protocol):
@@ -45,9 +50,16 @@ class Store(Protocol):
         """A reading transaction that sees one state throughout."""
         ...
 
-    async def sequence(self) -> int:
-        """The number of the latest change of connections or keys, whichever process made it."""
+    async def look(self, seen: int, *asked: Asked) -> tuple[int, tuple[Sequence[Row], ...]]:
+        """The number of the latest change of connections or keys, whichever process made it.
+
+        Where it is not ``seen``, also the rows of these statements, all of the state of that number.
+        """
         ...
+
+    async def sequence(self) -> int:
+        """That number alone."""
+        return (await self.look(-1))[0]
 
     async def changed(self, seen: int, poll_s: float) -> int:
         """Wait until another process may have changed something.

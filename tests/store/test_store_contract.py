@@ -151,6 +151,25 @@ async def test_two_handles_see_each_others_changes_in_order(opener: Opener) -> N
         assert len(await _ids(two)) == 80
 
 
+async def test_a_look_tells_what_changed_and_reads_only_then(opener: Opener) -> None:
+    """One call gives the latest change's number, and rows of that state unless it is the number known (R89)."""
+    async with opener() as one, opener() as two:
+        asked = ("SELECT audit_id FROM audit ORDER BY audit_id",), ("SELECT $1 + 1 AS n", 41)
+        async with one.transaction() as writing:
+            number = await next_sequence(writing)
+            touched = await writing.execute_each(
+                (AUDIT, "a", 1), (AUDIT, "b", 2), ("DELETE FROM audit WHERE at > 5",), ("DELETE FROM audit",)
+            )
+            await writing.execute_each((AUDIT, "c", 1), (AUDIT, "d", 2))
+        assert touched == (1, 1, 0, 2)
+        found, rows = await two.look(number - 1, *asked)
+        assert (found, [[dict(row) for row in part] for part in rows]) == (
+            number,
+            [[{"audit_id": "c"}, {"audit_id": "d"}], [{"n": 42}]],
+        )
+        assert await two.look(number, *asked) == (number, ())
+
+
 async def test_opening_twice_changes_nothing(opener: Opener) -> None:
     """The schema is brought forward once; a second opening leaves version and data as they are (R149)."""
     async with opener() as store, store.transaction() as writing:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,6 +15,7 @@ from support.vaults import CANARY, MASTER, NOW, OTHER_MASTER, Clock, key_record,
 from proxy.connectors.masterkey import GivenKey
 from proxy.connectors.model import Tokens
 from proxy.connectors.snapshot import DAMAGED
+from proxy.connectors.store import Asked, Row
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, StateError, StoreError
 from proxy.keys import KeyRecord
@@ -409,15 +410,15 @@ async def test_watch_survives_a_failing_store(place: VaultPlace) -> None:
     async with place.opened() as vault, place.opened() as other:
         await vault.save_connection("slack", "work", tokens_of())
         changed, failing, looked = asyncio.Event(), True, asyncio.Event()
-        asked = vault._store.sequence
+        asked = vault._store.look
 
-        async def sequence() -> int:
+        async def look(seen: int, *statements: Asked) -> tuple[int, tuple[Sequence[Row], ...]]:
             looked.set()
             if failing:
                 raise StoreError("the disk reports an error", reason="io")
-            return await asked()
+            return await asked(seen, *statements)
 
-        vault._store.sequence = sequence
+        vault._store.look = look
         watching = asyncio.create_task(vault.watch(changed.set, interval=0.01))
         await other.save_connection("slack", "more", tokens_of("xoxp-2"))
         await looked.wait()
@@ -441,11 +442,11 @@ async def test_a_commit_counts_even_if_reading_it_back_fails(
     async with place.opened() as vault:
         await vault.save_connection("slack", "work", tokens_of("xoxp-1"))
 
-        def fails() -> object:
+        def fails(*_: object) -> object:
             raise failure
 
         with monkeypatch.context() as broken:
-            broken.setattr(vault._store, "snapshot", fails)
+            broken.setattr(vault._store, "look", fails)
             if isinstance(failure, StoreError):  # the other one is of keys, which erasing does not need
                 broken.setattr(vault._store, "scrub", fails)
             assert (await vault.save_connection("slack", "work", tokens_of("xoxp-2"))).generation == 2

@@ -199,10 +199,10 @@ async def test_a_store_that_fails_is_a_passing_error(tmp_path: Path) -> None:
     async with _connectors(tmp_path) as (connectors, vault):
         await vault.save_connection("slack", "work", _tokens("xoxp"))
 
-        async def fails() -> int:
+        async def fails(*_: object) -> tuple[int, tuple[()]]:
             raise StoreError("the disk reports an error", reason="io")
 
-        vault._store.sequence = fails  # type: ignore[method-assign]  # the failure under test
+        vault._store.look = fails  # type: ignore[method-assign]  # the failure under test
         assert (await connectors.get_connection("slack")).access_token == "xoxp"
         assert (await connectors.obtain("slack", None)).access_token == Secret("xoxp")
         with pytest.raises(RefreshFailed, match="cannot be read for now") as caught:
