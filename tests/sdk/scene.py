@@ -26,6 +26,7 @@ from support.tap import Conversation, Tap
 from support.upstream import Upstream
 
 from proxy import keys
+from proxy.snippets import KEY_VARIABLE
 
 HERE = Path(__file__).parent
 TRAPS = HERE.parent / "support" / "traps"
@@ -39,12 +40,13 @@ TOKENS: Mapping[str, str] = {
 }
 SERVICES: Mapping[str, str] = {
     "slack": answers.SLACK,
+    "slackbot": answers.SLACK,
     "googlecalendar": answers.GOOGLE,
     "notion": answers.NOTION,
     "github": answers.GITHUB,
     "outlook": answers.GRAPH,
 }
-UNCONNECTED = ("slackbot", "googledrive")
+UNCONNECTED = ("googledrive",)
 NARROW = ("slack:*:/api/auth.test", "googlecalendar:GET", "notion:GET", "github:GET")
 """What the second key may do: look, and not write."""
 
@@ -159,8 +161,8 @@ class Scene:
         self._folder = folder
         self._runs: dict[Sdk, Run] = {}
         self._failed: dict[Sdk, RuntimeError] = {}
-        self._services = Services(TOKENS)
-        self._upstream = Upstream(authority.server(*answers.HOSTS))
+        self.services = Services(TOKENS)
+        self.upstream = Upstream(authority.server(*answers.HOSTS))
         self._authority = authority
         self.narrow, self.stranger = (keys.generate()[1].reveal() for _ in range(2))
         self._proxy: ProxyProcess | None = None
@@ -177,12 +179,12 @@ class Scene:
 
     async def start(self) -> None:
         """Starts the services and configures the proxy, whose process starts by ``with scene.proxy``."""
-        await self._upstream.start()
+        await self.upstream.start()
         digest = hashlib.sha256(self.narrow.encode()).hexdigest()
         self._proxy = ProxyProcess(
             self._folder / "proxy",
             ca_file=self._authority.ca_file,
-            connect_to={f"{host}:443": self._upstream.address for host in answers.HOSTS},
+            connect_to={f"{host}:443": self.upstream.address for host in answers.HOSTS},
             allow=(*SERVICES, *UNCONNECTED),
             settings={
                 "keys.narrow": {"hash": f"sha256:{digest}", "allow": list(NARROW)},
@@ -192,7 +194,7 @@ class Scene:
         )
 
     async def stop(self) -> None:
-        await self._upstream.stop()
+        await self.upstream.stop()
 
     async def run(self, sdk: Sdk) -> Run:
         """What the program does; it is run once and remembered, a failure too."""
@@ -207,8 +209,8 @@ class Scene:
         return self._runs[sdk]
 
     async def _run(self, sdk: Sdk) -> Run:
-        self._services.fresh()
-        await self._upstream.fresh(self._services.script)
+        self.services.fresh()
+        await self.upstream.fresh(self.services.script)
         trap = self._folder / f"trap-{sdk.program.replace('/', '-')}.txt"
         async with Tap(self.proxy.address).running() as tap:
             task = {
@@ -239,12 +241,40 @@ class Scene:
             told=document["steps"],
             output=out + err,
             trapped=tuple(trap.read_text(encoding="utf-8").splitlines()) if trap.exists() else (),
-            arrived=tuple(self._services.arrived),
-            in_batches=tuple(self._services.in_batches),
-            recorded=tuple(bytes(peer.received) for peer in self._upstream.peers),
-            dirt=tuple(self._upstream.dirt()),
+            arrived=tuple(self.services.arrived),
+            in_batches=tuple(self.services.in_batches),
+            recorded=tuple(bytes(peer.received) for peer in self.upstream.peers),
+            dirt=tuple(self.upstream.dirt()),
             conversations=tuple(tap.conversations),
         )
+
+    async def run_text(self, language: str, code: str, trap: Path) -> str:
+        """Runs a program from its standard input, with nothing in its environment but the key; what it wrote."""
+        host, port = self.proxy.address
+        environment = {
+            **self._environment(port, trap),
+            "SDK_ALLOWED": f"{host}:{port}",
+            KEY_VARIABLE: self.proxy.key,
+        }
+        command = [sys.executable, "-"]
+        if language == "node":
+            command = [str(_node()), "--require", str(TRAPS / "trap.cjs"), "--input-type=module", "-"]
+        child = await asyncio.create_subprocess_exec(
+            *command,
+            env=environment,
+            cwd=HERE,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            out, _ = await asyncio.wait_for(child.communicate(code.encode()), SDK_LIMIT)
+        except BaseException:
+            child.kill()
+            await child.wait()
+            raise
+        assert child.returncode == 0, out.decode()
+        return out.decode()
 
     def _environment(self, port: int, trap: Path) -> dict[str, str]:
         """Nothing of this process's environment that an SDK would read, such as another proxy or a token."""

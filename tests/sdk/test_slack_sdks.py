@@ -63,7 +63,7 @@ def test_slack_errors_pass(sdk: Sdk, style: str, run: Running) -> None:
     [
         ("refused", "not_permitted", "the key has no permit for this call"),
         ("credential", "credential_path", "closed to every key"),
-        ("unconnected", "not_connected", "connector-proxy connect slackbot"),
+        ("unconnected", "not_connected", "there is no 'nobody'"),
     ],
 )
 def test_refusals_read_like_slack(sdk: Sdk, step: str, code: str, text: str, run: Running) -> None:

@@ -1,16 +1,15 @@
 """What ``connector-proxy snippet`` prints is run as it is, for the SDKs that are installed here."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
-from scene import HERE, SDK_LIMIT, TRAPS, Scene, _node
+from scene import Scene
 from support.spellings import spelling_of
 
 from proxy.catalog.loader import load_catalog
 from proxy.catalog.recipes import load_recipes
-from proxy.snippets import KEY_VARIABLE, Places, Snippet, snippets_of
+from proxy.snippets import Places, Snippet, snippets_of
 
 CALLS = {
     "slack": ("POST slack.com/api/auth.test",),
@@ -36,32 +35,6 @@ def chosen(scene: Scene, language: str, packages: set[str]) -> list[tuple[str, S
     ]
 
 
-async def run(scene: Scene, one: Snippet, trap: Path) -> str:
-    """Run a program from its standard input, with nothing in its environment but the key; what it wrote."""
-    host, port = scene.proxy.address
-    environment = {
-        **scene._environment(port, trap),
-        "SDK_ALLOWED": f"{host}:{port}",
-        KEY_VARIABLE: scene.proxy.key,
-    }
-    if one.language == "node":
-        guard = str(TRAPS / "trap.cjs")
-        command = [str(_node()), "--require", guard, "--input-type=module", "-"]
-    else:
-        command = [sys.executable, "-"]
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment,
-        cwd=HERE,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await asyncio.wait_for(child.communicate(one.code.encode()), SDK_LIMIT)
-    assert child.returncode == 0, out.decode()
-    return out.decode()
-
-
 @pytest.mark.parametrize(
     ("language", "packages"),
     [
@@ -75,22 +48,22 @@ async def test_snippets_reach_their_service(
     """Every line printed for the SDKs at hand reaches the service's host, with the key in no request and no name looked up."""
     snippets = chosen(scene, language, packages)
     assert {one.package for _, one in snippets} == packages
-    scene._services.fresh()
-    await scene._upstream.fresh(scene._services.script)
+    scene.services.fresh()
+    await scene.upstream.fresh(scene.services.script)
     trap = tmp_path / "trap.txt"
     slots = asyncio.Semaphore(2)
 
     async def one_of(snippet: Snippet) -> None:
         async with slots:
-            await run(scene, snippet, trap)
+            await scene.run_text(snippet.language, snippet.code, trap)
 
     await asyncio.gather(*(one_of(snippet) for _, snippet in snippets))
     assert not trap.exists()
-    arrived = [arrival.call for arrival in scene._services.arrived]
+    arrived = [arrival.call for arrival in scene.services.arrived]
     assert len(arrived) == len(snippets)
     assert set(arrived) <= {call for calls in CALLS.values() for call in calls}
     for type_id, calls in CALLS.items():
         asked = sum(1 for one, _ in snippets if one == type_id)
         assert sum(arrived.count(call) for call in calls) == asked, type_id
-    for peer in scene._upstream.peers:
+    for peer in scene.upstream.peers:
         assert spelling_of(scene.proxy.key, bytes(peer.received)) is None

@@ -38,5 +38,5 @@ await told.step("permitted", () => narrow.auth.test());
 await told.step("refused", () => narrow.chat.postMessage({ channel, text: "no" }));
 await told.step("credential", () => at(api, told.key).auth.revoke());
 await told.step("stranger", () => at(api, told.stranger).auth.test());
-await told.step("unconnected", () => at(`${told.base}/slackbot/api/`, told.key).auth.test());
+await told.step("unconnected", () => at(`${told.base}/slackbot@nobody/api/`, told.key).auth.test());
 told.tell();

@@ -54,7 +54,7 @@ def main() -> None:
     told.step("refused", lambda: narrow.chat_postMessage(channel=CHANNEL, text="no").data)
     told.step("credential", lambda: WebClient(token=told.key, base_url=api).auth_revoke().data)
     told.step("stranger", lambda: WebClient(token=told.stranger, base_url=api).auth_test().data)
-    bot = WebClient(token=told.key, base_url=f"{told.base}/slackbot/api/")
+    bot = WebClient(token=told.key, base_url=f"{told.base}/slackbot@nobody/api/")
     told.step("unconnected", lambda: bot.auth_test().data)
     told.tell()
 
