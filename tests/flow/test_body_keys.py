@@ -97,7 +97,7 @@ async def test_another_body_streams_and_is_stopped_at_the_key(forms: Lab) -> Non
     async with forms.calling() as caller:
         at = data.rindex(key) + 20
         await caller.send(data[:at])
-        await asyncio.wait_for(forms.upstream.arrival.wait(), 5)
+        await asyncio.wait_for(forms.upstream.arrival.wait(), 20)
         await caller.send(data[at:])
         assert (await caller.answer()).status == 400
     assert key not in upstream_bytes(forms)

@@ -126,7 +126,7 @@ def drive(server: Serve, folder: Path) -> tuple[dict[str, bytes], bytes, list[st
         ("services", "--json"),
     ):
         run(*args)
-    until(lambda: get(server.address, "/vaulted/ok", key)[0] == 200, 5, server)
+    until(lambda: get(server.address, "/vaulted/ok", key)[0] == 200, 30, server)
     answers = b"".join(send(server.address, data) for data in hostile(key))
     host, _, port = server.told["control"][0].rpartition(":")
     exposed = get((host, int(port)), "/metrics")[2]

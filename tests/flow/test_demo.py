@@ -25,11 +25,14 @@ def test_once_shows_all_three_sides_and_exits_0(tmp_path: Path) -> None:
 
 
 def test_the_first_answer_comes_within_seconds(tmp_path: Path) -> None:
-    """From start to the first proxied answer it takes at most 5 s of processor time, folder and keys included."""
+    """From start to the first proxied answer it takes a few seconds of processor time, folder and keys included.
+
+    Usually 1 to 3 s, traced for coverage; the bound has room for a machine that is many times slower.
+    """
     before = os.times()
     assert command("demo", "--once", "--json", folder=tmp_path).document["ok"] is True
     after = os.times()
-    assert after.children_user + after.children_system - before.children_user - before.children_system < 5.0
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 25.0
 
 
 def test_it_runs_until_ctrl_c_and_ignores_our_own_settings(tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_it_runs_until_ctrl_c_and_ignores_our_own_settings(tmp_path: Path) -> No
         assert get((host, int(port)), "/sandbox/v1/things")[0] == 401
     finally:
         child.send_signal(signal.SIGINT)
-        _, errors = child.communicate(timeout=15)
+        _, errors = child.communicate(timeout=30)
     assert child.returncode == 0
     assert b"Traceback" not in errors
     assert not real.exists()

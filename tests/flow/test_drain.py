@@ -10,6 +10,7 @@ import time
 import pytest
 from support import raw, strict
 from support.lab import Lab
+from support.serving import until
 from support.upstream import Peer, chunk, silent
 
 
@@ -19,13 +20,25 @@ def own(authority, tmp_path):
     return Lab(authority, tmp_path, settings={"data": {"drain_s": 3}})
 
 
-async def ended(lab: Lab, limit: float = 10.0) -> int:
+@pytest.fixture
+def patient(authority, tmp_path):
+    """The same with a drain time (60 s) that no test waits for: what ends within 20 s did not use it."""
+    return Lab(authority, tmp_path, settings={"data": {"drain_s": 60}})
+
+
+async def ended(lab: Lab, limit: float = 20.0) -> int:
     """The exit status, waited for without blocking the loop."""
     return await asyncio.to_thread(lab.proxy.wait, limit)
 
 
+async def told_to_stop(lab: Lab, number: signal.Signals = signal.SIGTERM) -> None:
+    """The signal, sent and taken in."""
+    lab.proxy.signal(number)
+    await asyncio.to_thread(until, lambda: "stopping" in lab.proxy.log, 20, lab.proxy)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_in_flight_finishes_then_exit_0(own: Lab, number: signal.Signals) -> None:
+async def test_in_flight_finishes_then_exit_0(patient: Lab, number: signal.Signals) -> None:
     """A request in flight is answered whole after the signal; then the process exits with 0 (SMK ShuttingDown, R70)."""
     go = asyncio.Event()
 
@@ -37,12 +50,12 @@ async def test_in_flight_finishes_then_exit_0(own: Lab, number: signal.Signals) 
         await peer.send(chunk(b"two") + chunk(b""))
         await peer.ended.wait()
 
-    async with own as lab:
+    async with patient as lab:
         lab.upstream.script = script
         async with lab.calling() as caller:
             await caller.send(raw.request("GET", "/test/x", key=lab.proxy.key))
-            await asyncio.wait_for(lab.upstream.peer(), 3)
-            lab.proxy.signal(number)
+            await asyncio.wait_for(lab.upstream.peer(), 20)
+            await told_to_stop(lab, number)
             await asyncio.sleep(0.3)
             assert lab.proxy.running
             go.set()
@@ -56,7 +69,7 @@ async def _status(caller: raw.Caller, target: str, key: str | None) -> int | Non
     """The status of one more answer, or None when the connection ends without one."""
     await caller.send(raw.request("GET", target, key=key))
     try:
-        return (await caller.answer(deadline=2)).status
+        return (await caller.answer(deadline=20)).status
     except strict.Incomplete:
         return None
 
@@ -70,9 +83,8 @@ async def test_nothing_new_begins(own: Lab) -> None:
             await idle.send(raw.request("GET", "/-/health", key=None))
             assert (await idle.answer()).status == 200
             await busy.send(raw.request("GET", "/test/x", key=lab.proxy.key))
-            await asyncio.wait_for(lab.upstream.peer(), 3)
-            lab.proxy.signal(signal.SIGTERM)
-            await asyncio.sleep(0.3)
+            await asyncio.wait_for(lab.upstream.peer(), 20)
+            await told_to_stop(lab)
             statuses = [await _status(idle, "/-/health", None)]
             with contextlib.suppress(ConnectionError):
                 async with lab.calling() as fresh:
@@ -88,71 +100,62 @@ async def test_drain_time_is_a_limit(own: Lab) -> None:
         lab.upstream.script = silent
         async with lab.calling() as caller:
             await caller.send(raw.request("GET", "/test/x", key=lab.proxy.key))
-            await asyncio.wait_for(lab.upstream.peer(), 3)
+            await asyncio.wait_for(lab.upstream.peer(), 20)
             begin = time.monotonic()
             lab.proxy.signal(signal.SIGTERM)
-            status = await ended(lab)
-            took = time.monotonic() - begin
-        assert 2.0 < took < 6.0
-        assert status == 0
+            assert await ended(lab) == 0
+        assert time.monotonic() - begin > 2.0
 
 
-async def test_second_signal_forces(own: Lab) -> None:
+async def test_second_signal_forces(patient: Lab) -> None:
     """A second signal does not wait (R70)."""
-    async with own as lab:
+    async with patient as lab:
         lab.upstream.script = silent
         async with lab.calling() as caller:
             await caller.send(raw.request("GET", "/test/x", key=lab.proxy.key))
-            await asyncio.wait_for(lab.upstream.peer(), 3)
-            lab.proxy.signal(signal.SIGTERM)
+            await asyncio.wait_for(lab.upstream.peer(), 20)
+            await told_to_stop(lab)
             await asyncio.sleep(0.5)  # what comes sooner counts as the same signal
-            begin = time.monotonic()
             lab.proxy.signal(signal.SIGTERM)
             await ended(lab)
-        assert time.monotonic() - begin < 1.5
 
 
-async def test_idle_connections_do_not_hold_it_up(own: Lab) -> None:
+async def test_idle_connections_do_not_hold_it_up(patient: Lab) -> None:
     """Idle keep-alive connections are closed at once (NGX http_keepalive_shutdown, R70)."""
-    async with own as lab, contextlib.AsyncExitStack() as stack:
+    async with patient as lab, contextlib.AsyncExitStack() as stack:
         for _ in range(20):
             caller = await stack.enter_async_context(lab.calling())
             assert (await lab.ask(caller, "GET", "/test/x")).status == 200
-        begin = time.monotonic()
         lab.proxy.signal(signal.SIGTERM)
         assert await ended(lab) == 0
-        assert time.monotonic() - begin < 2
 
 
 @pytest.mark.parametrize("sent", [0, 1, 40], ids=["nothing", "one byte", "half a head"])
-async def test_a_request_that_was_on_its_way_is_answered(own: Lab, sent: int) -> None:
+async def test_a_request_that_was_on_its_way_is_answered(patient: Lab, sent: int) -> None:
     """A caller accepted before the stop, whose request arrives after it, gets its answer, not a 503 (R58, R70)."""
-    async with own as lab:
+    async with patient as lab:
         async with lab.calling() as caller:
             whole = raw.request("GET", "/test/x", key=lab.proxy.key)
             await caller.send(whole[:sent])
             assert (await lab.call("GET", "/test/x")).status == 200  # by now that one is accepted too
-            lab.proxy.signal(signal.SIGTERM)
-            await asyncio.sleep(0.2)
+            await told_to_stop(lab)
             await caller.send(whole[sent:])
             got = await caller.answer()
             assert (got.status, got.value("connection")) == (200, b"close")
         assert await ended(lab) == 0
 
 
-async def test_a_caller_that_sends_nothing_does_not_hold_it_up(own: Lab) -> None:
+async def test_a_caller_that_sends_nothing_does_not_hold_it_up(patient: Lab) -> None:
     """New connections without a request have about a second, not the whole drain time (R70)."""
-    async with own as lab, lab.calling() as silent_one, lab.calling() as half:
+    async with patient as lab, lab.calling() as silent_one, lab.calling() as half:
         await half.send(b"GET /test/x HT")
         assert (await lab.call("GET", "/test/x")).status == 200
-        begin = time.monotonic()
         lab.proxy.signal(signal.SIGTERM)
         assert await ended(lab) == 0
-        assert time.monotonic() - begin < 2.5
         assert silent_one.received == half.received == b""
 
 
-async def test_under_load_no_answer_is_cut(own: Lab, report) -> None:
+async def test_under_load_no_answer_is_cut(patient: Lab, report) -> None:
     """With 20 busy callers, every answer that began before the signal is whole (goal: 0 cut responses)."""
     cut: list[str] = []
     whole = 0
@@ -182,16 +185,16 @@ async def test_under_load_no_answer_is_cut(own: Lab, report) -> None:
                         assert len(got.body) == 2500
                         whole += 1
 
-    async with own as lab:
+    async with patient as lab:
         lab.upstream.script = script
         tasks = [asyncio.create_task(busy(lab)) for _ in range(20)]
-        await asyncio.sleep(0.7)
+        while whole <= 20:  # noqa: ASYNC110  # callers that go on by themselves
+            await asyncio.sleep(0.05)
         lab.proxy.signal(signal.SIGTERM)
         status = await ended(lab)
         await asyncio.gather(*tasks)
     report(f"SIGTERM under load: {whole} whole answers, {len(cut)} cut")
     assert (cut, status) == ([], 0)
-    assert whole > 20
 
 
 async def test_a_second_start_on_the_same_folder_is_refused(own: Lab, tmp_path) -> None:
@@ -216,7 +219,7 @@ async def test_a_second_start_on_the_same_folder_is_refused(own: Lab, tmp_path) 
             command,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
             env=lab.proxy._environment,
             cwd=tmp_path,

@@ -188,7 +188,7 @@ async def _(lab: Lab) -> strict.Message:
     async with lab.calling() as one, lab.calling() as two:
         for number, caller in enumerate((one, two)):
             await caller.send(raw.request("GET", "/test/x", key=lab.proxy.key))
-            await asyncio.wait_for(lab.upstream.peer(number), 3)
+            await asyncio.wait_for(lab.upstream.peer(number), 20)
         return await lab.call("GET", "/test/x")
 
 

@@ -302,11 +302,11 @@ async def test_bad_chunk_ends_the_upstream_connection(lab: Lab, size: bytes) -> 
         await caller.send(
             b"POST /test/half HTTP/1.1\r\n" + auth(lab) + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
         )
-        peer = await asyncio.wait_for(lab.upstream.peer(), 3)
+        peer = await asyncio.wait_for(lab.upstream.peer(), 20)
         await caller.send(size + b"\r\nhello\r\n0\r\n\r\n")
         ending = await caller.ending()
         assert ending.closed
-    await asyncio.wait_for(peer.ended.wait(), 3)
+    await asyncio.wait_for(peer.ended.wait(), 20)
     assert (await lab.call("GET", "/test/next")).status == 200
     assert [m.target for m in lab.upstream.seen()] == [b"/next"]
     assert not lab.upstream.dirt()

@@ -62,7 +62,7 @@ def test_tls_port_needs_no_certificate(tmp_path: Path) -> None:
             localca.make_leaf(localca.ensure_authority(server.data, past), past)
         )
         server.signal(signal.SIGHUP)
-        until(lambda: shown(server)[1] != first, 10, server)
+        until(lambda: shown(server)[1] != first, 30, server)
         _, second = shown(server)
         (server.data / localca.AUTHORITY_NAME).write_bytes(b"")
         server.signal(signal.SIGHUP)

@@ -133,7 +133,7 @@ def test_signals_go_on_to_the_program(server: Serve, cli: Inside, tmp_path: Path
         key_id = (tmp_path / "key").read_text().split("_")[1]
         assert states(cli)[key_id] == "active"
         child.send_signal(signal.SIGUSR1)
-        until((tmp_path / "usr1").exists, 10, server)
+        until((tmp_path / "usr1").exists, 30, server)
         child.send_signal(signal.SIGTERM)
         assert child.wait(20) == 33
     assert states(cli)[key_id] == "revoked"

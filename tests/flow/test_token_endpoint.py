@@ -32,7 +32,7 @@ from proxy.connectors.oauth.answers import (
     TokenFault,
 )
 from proxy.connectors.oauth.bodies import MAX_BODY
-from proxy.connectors.oauth.endpoint import TokenEndpoint
+from proxy.connectors.oauth.endpoint import LIMIT_S, TokenEndpoint
 from proxy.connectors.oauth.messages import Outgoing
 from proxy.connectors.oauth.registration import Registration
 from proxy.forwarding.addresses import Dial
@@ -217,11 +217,10 @@ async def test_a_reset_before_the_request_is_not_taken_for_unsent() -> None:
 async def test_the_time_limit_is_hard() -> None:
     """A silent provider is left at the limit, and the outcome is unknown: the request had left (R105, R121)."""
     gate = asyncio.Event()
-    began = time.monotonic()
-    fault = await fault_of(scripted.held(gate), limit_s=0.2)
+    async with asyncio.timeout(LIMIT_S * 0.9):
+        fault = await fault_of(scripted.held(gate), limit_s=0.2)
     assert isinstance(fault, OutcomeUnknown)
     assert "no answer in time" in fault.detail
-    assert time.monotonic() - began < 2
 
 
 async def test_a_drip_of_bytes_does_not_stretch_the_limit() -> None:
@@ -323,7 +322,7 @@ async def test_cancelling_ends_the_exchange() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(provider._upstream.peers[0].ended.wait(), 2)
+        await asyncio.wait_for(provider._upstream.peers[0].ended.wait(), 20)
 
 
 async def test_a_closed_endpoint_sends_nothing() -> None:
@@ -368,7 +367,6 @@ async def test_revocations_have_a_time_limit_of_their_own() -> None:
         assert await one.tell(outgoing)
         assert provider.revocations[0].form["token"] == "r"
         provider.answer(scripted.held(asyncio.Event()))
-        began = time.monotonic()
-        assert not await one.tell(refresh(known), timeout_s=0.1)
-        assert time.monotonic() - began < 2
+        async with asyncio.timeout(4):  # without being told: 5 s
+            assert not await one.tell(refresh(known), timeout_s=0.1)
     assert not await one.tell(outgoing)

@@ -86,16 +86,16 @@ def test_a_server_goes_on_through_the_life_of_its_vault(cli: Inside, hook: Hook)
         run("connect", "slack", "--access-token-stdin", stdin=b"xoxp-kept")
         run("vault", "backup", "older.db")
         run("connections", "freeze", "slack")
-        until(lambda: hook.documents, 10, server)
+        until(lambda: hook.documents, 30, server)
         assert [one["type"] for one in hook.documents] == ["connection.frozen"]
         assert hook.documents[0]["data"]["connection"]["service"] == "slack"
-        until(lambda: _metric(server, 'connections{state="frozen"}') == 1, 5, server)
-        until(lambda: _metric(server, 'webhook_deliveries_total{outcome="delivered"}') == 1, 5, server)
+        until(lambda: _metric(server, 'connections{state="frozen"}') == 1, 30, server)
+        until(lambda: _metric(server, 'webhook_deliveries_total{outcome="delivered"}') == 1, 30, server)
         run("vault", "rotate")
         run("vault", "rotate", "--new-master-key")
         run("connections", "freeze", "slack", "--thaw")
-        until(lambda: _metric(server, 'connections{state="active"}') == 1, 5, server)
-        until(lambda: len(hook.documents) == 2, 10, server)
+        until(lambda: _metric(server, 'connections{state="active"}') == 1, 30, server)
+        until(lambda: len(hook.documents) == 2, 30, server)
         run("vault", "backup", "newer.db")
         refused = cli("vault", "restore", "newer.db")
         assert (refused.code, "in use by the server" in refused.err) == (3, True)
@@ -108,9 +108,9 @@ def test_a_server_goes_on_through_the_life_of_its_vault(cli: Inside, hook: Hook)
         assert "vault adopt" in server.event("vault_notice")["notice"]
         assert _metric(server, "vault_is_copy") == 1
         assert _metric(server, 'connections{state="frozen"}') == 1
-        until(lambda: hook.documents[-1]["type"] == "vault.copy_found", 10, server)
+        until(lambda: hook.documents[-1]["type"] == "vault.copy_found", 30, server)
         run("vault", "adopt")
         assert _metric(server, "vault_is_copy") == 0, "a command ends when the server has taken its change in"
         assert _metric(server, 'connections{state="active"}') == 1
-        until(lambda: hook.documents[-1]["type"] == "vault.adopted", 10, server)
+        until(lambda: hook.documents[-1]["type"] == "vault.adopted", 30, server)
     assert "kept" not in json.dumps(hook.documents)

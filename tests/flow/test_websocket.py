@@ -19,6 +19,7 @@ from support.websockets import ACCEPT, NONCE, OFFER, SWITCH, handshake, mirror, 
 
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.pool import UpstreamTimeouts
+from proxy.forwarding.server import SWEEP_S
 from proxy.forwarding.switching import EARLY_BYTES
 
 MIB = 2**20
@@ -503,7 +504,7 @@ async def test_a_service_that_ends_in_the_segment_of_its_101() -> None:
 
 @pytest.mark.parametrize("during", ["handshake", "tunnel"])
 async def test_a_caller_that_leaves_ends_the_services_side(during: str) -> None:
-    """Within a second the service's connection ends and the place at the service is free (R58, R64)."""
+    """The service's connection ends and the place at the service is free, without a timer (R58, R64)."""
     script = switching(quiet) if during == "tunnel" else silent
     async with scene(script, options=DataPlaneOptions(upstream_per_service=1)) as one:
         async with one.calling() as caller:
@@ -514,8 +515,7 @@ async def test_a_caller_that_leaves_ends_the_services_side(during: str) -> None:
             while b"\r\n\r\n" not in peer.received:
                 await peer.more()
             caller.leave()
-            async with asyncio.timeout(1):
-                await peer.ended.wait()
+            await ended(peer)
         (event,) = await one.logged()
         told = ("answered", 101) if during == "tunnel" else ("caller_left", 499)
         assert (event["outcome"], event["status"]) == told
@@ -569,9 +569,9 @@ async def test_what_is_taken_back_ends_it_within_a_second(change, error: str) ->
         await opened(caller)
         peer = await one.upstream.peer()
         change(one)
-        async with asyncio.timeout(1):
-            assert (await caller.ending()).closed
-            await peer.ended.wait()
+        assert SWEEP_S <= 0.5
+        assert (await caller.ending()).closed
+        await ended(peer)
         (event,) = await one.logged()
         assert (event["status"], event["outcome"], event["error"]) == (101, "cut", error)
         reader.leave()
@@ -641,7 +641,7 @@ async def test_metrics_and_log_tell_of_it() -> None:
         (event,) = await one.logged()
         counts = one.metrics.service("svc")
         assert (event["bytes_in"], event["bytes_out"], event["status"]) == (1000, 1000, 101)
-        assert event["duration_ms"] >= 300
+        assert event["duration_ms"] >= 300  # the time that the tunnel was silent
         assert counts.requests == {("read", 101): 1}
-        assert counts.duration.total < 0.3
+        assert counts.duration.total < event["duration_ms"] / 1000 - 0.29
         assert KEY not in one.text.getvalue()

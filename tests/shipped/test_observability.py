@@ -47,7 +47,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     folder = tmp_path_factory.mktemp("observed")
     with Serve(folder, *QUICK, "--workers", "2", extra=_WEBHOOK) as server:
         assert get(server.address, "/slack/api.test")[0] == 401
-        metrics = until(lambda: _counted(server), 10, server)
+        metrics = until(lambda: _counted(server), 30, server)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics):
         names = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])

@@ -86,7 +86,7 @@ def command(
     stdin: bytes = b"",
     extra: Mapping[str, str] | None = None,
     flags: tuple[str, ...] = (),
-    timeout: float = 30.0,
+    timeout: float = 60.0,
 ) -> Done:
     """``python FLAGS -m proxy ARGS`` in ``folder``, to its end."""
     done = subprocess.run(

@@ -122,7 +122,7 @@ class Crew(Serve):
                         return one
             return None
 
-        return until(look, 5, self)
+        return until(look, 30, self)
 
     def by_worker(self) -> Counter[int]:
         """Requests in the log, by the worker that wrote the line."""
@@ -130,7 +130,7 @@ class Crew(Serve):
 
     def ready(self, number: int = 2) -> None:
         """Wait until so many workers answer."""
-        until(lambda: self.readiness()[0] == 200 and len(self.workers()) == number, 15, self)
+        until(lambda: self.readiness()[0] == 200 and len(self.workers()) == number, 30, self)
 
     def readiness(self) -> tuple[int, dict[str, str]]:
         """What ``/readyz`` says: status and checks."""
@@ -150,7 +150,7 @@ class Crew(Serve):
     def connected(self, path: str = "/side/x", key: str | None = None) -> socket.socket:
         """A new connection on which a request has been sent."""
         one = socket.create_connection(self.address, 5)
-        one.settimeout(10)
+        one.settimeout(30)
         one.sendall(
             f"GET {path} HTTP/1.1\r\nHost: l\r\nAuthorization: Bearer {key or self.key}\r\n"
             "Connection: close\r\n\r\n".encode()
@@ -213,7 +213,7 @@ def calling(work: Callable[[], None], threads: int = 4) -> Iterator[None]:
         raise faults[0]
 
 
-def gone(processes: list[psutil.Process], limit: float = 10.0) -> bool:
+def gone(processes: list[psutil.Process], limit: float = 20.0) -> bool:
     """Whether all of them ended within ``limit`` seconds."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:

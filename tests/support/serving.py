@@ -69,7 +69,7 @@ class Serve(Process):
     def __enter__(self) -> Self:
         return self if self.told else self.start()
 
-    def event(self, name: str, *, limit: float = 10.0) -> dict[str, Any]:
+    def event(self, name: str, *, limit: float = 30.0) -> dict[str, Any]:
         """The first event of that name in its log, once it is there."""
         return until(lambda: next((one for one in self.events() if one["event"] == name), None), limit, self)
 
@@ -86,7 +86,7 @@ def until(look: Callable[[], Any], limit: float, process: Process) -> Any:
 
 
 def get(
-    address: tuple[str, int] | Path, path: str, key: str | None = None, *, timeout: float = 5.0
+    address: tuple[str, int] | Path, path: str, key: str | None = None, *, timeout: float = 20.0
 ) -> tuple[int, dict[str, str], bytes]:
     """One GET on a connection of its own, over TCP or a unix socket: status, headers, body."""
     if isinstance(address, Path):

@@ -17,6 +17,7 @@ from proxy.catalog.loader import load_catalog
 from proxy.catalog.model import Catalog, KeyPlace
 from proxy.catalog.patterns import PathPattern
 from proxy.errors import ReauthorizationRequired
+from proxy.forwarding import exchange
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.refusal import MOST_BYTES, MOST_S
 
@@ -342,9 +343,6 @@ async def test_bodies_in_any_pieces_pass_unchanged(seed: int) -> None:
         assert (got.status, got.body) == (200, body)
 
 
-HELD = 3 * MOST_S + 0.3  # the bound, and what a busy machine takes
-
-
 @pytest.mark.parametrize(
     ("fields", "first"),
     [
@@ -356,6 +354,7 @@ HELD = 3 * MOST_S + 0.3  # the bound, and what a busy machine takes
 )
 async def test_a_drip_is_held_for_a_moment_only(fields: Sequence[tuple[bytes, bytes]], first: bytes) -> None:
     """An answer whose body does not come passes after 50 ms, as far as it came (R56)."""
+    assert MOST_S == 0.05
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -368,7 +367,7 @@ async def test_a_drip_is_held_for_a_moment_only(fields: Sequence[tuple[bytes, by
         began = time.monotonic()
         await caller.send(raw.request("GET", "/svc/x", key=KEY))
         await caller.until(b'{"ok":' if first else b"\r\n\r\n")
-        assert MOST_S * 0.9 < time.monotonic() - began < HELD
+        assert time.monotonic() - began > MOST_S * 0.9
         go_on.set()
 
 
@@ -382,8 +381,11 @@ async def test_a_drip_is_held_for_a_moment_only(fields: Sequence[tuple[bytes, by
         ((JSON, (b"Transfer-Encoding", b"chunked")), chunk(b'{"ok":' + b" " * MOST_BYTES)),
     ],
 )
-async def test_streams_are_not_held(fields: Sequence[tuple[bytes, bytes]], first: bytes) -> None:
+async def test_streams_are_not_held(
+    fields: Sequence[tuple[bytes, bytes]], first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Event streams, long answers and those that begin with success pass at once, without any timer (R56)."""
+    monkeypatch.setattr(exchange, "MOST_S", 100.0)
     go_on = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -391,18 +393,10 @@ async def test_streams_are_not_held(fields: Sequence[tuple[bytes, bytes]], first
         await peer.send(answer(200, b"", *fields, length=False) + first)
         await go_on.wait()
 
-    async with scene(script) as on:
+    async with scene(script) as on, on.calling() as caller:
         speaks(on, "slack")
-        fastest = 1.0
-        for _ in range(5):  # one of five that is quicker than the bound shows that there is none
-            async with on.calling() as caller:
-                began = time.monotonic()
-                await caller.send(raw.request("GET", "/svc/x", key=KEY))
-                await caller.until(b"\r\n\r\n")
-                fastest = min(fastest, time.monotonic() - began)
-            if fastest < MOST_S:
-                break
-        assert fastest < MOST_S
+        await caller.send(raw.request("GET", "/svc/x", key=KEY))
+        await caller.until(b"\r\n\r\n")
         go_on.set()
 
 

@@ -62,7 +62,7 @@ async def test_late_bytes_poison_nobody(short: Lab, late: bytes) -> None:
     first = await short.call("GET", "/test/first")
     assert first.body == b"hello"
     peer = await short.upstream.peer()
-    await asyncio.wait_for(peer.ended.wait(), 3)
+    await asyncio.wait_for(peer.ended.wait(), 20)
     second = await short.call("POST", "/test/second", body=b"x")
     assert second.body == b"hello"
     assert len(short.upstream.peers) == 2
