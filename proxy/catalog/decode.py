@@ -49,7 +49,7 @@ _PLACES: tuple[Literal["header", "query", "form", "soap", "part"], ...] = (
     "part",
 )
 _BATCHES: tuple[Literal["multipart", "json"], ...] = ("multipart", "json")
-_WHERE: tuple[Literal["header", "json"], ...] = ("header", "json")
+_WHERE: tuple[Literal["header", "json", "request"], ...] = ("header", "json", "request")
 
 
 def service(top: Table, type_id: str, source_file: str, *, user: bool, digest: str) -> Service:
@@ -62,6 +62,7 @@ def service(top: Table, type_id: str, source_file: str, *, user: bool, digest: s
             "params", form=r"[A-Za-z][A-Za-z0-9_]{0,39}", what="a word"
         ).items()
     }
+    links = tuple(_link(table) for table in top.tables("links"))
     decoded = Service(
         type_id=type_id,
         source_file=source_file,
@@ -89,7 +90,8 @@ def service(top: Table, type_id: str, source_file: str, *, user: bool, digest: s
         rate_limit=dialects.rate_limit(top.table("rate_limit")),
         failure=dialects.failure(top.table("failure")),
         errors=dialects.errors(top.table("errors")),
-        links=tuple(_link(table) for table in top.tables("links")),
+        links=tuple(link for link in links if link.where != "request"),
+        links_back=tuple(link for link in links if link.where == "request"),
         presigned=tuple(_presigned(table) for table in top.tables("presigned")),
         read_only=tuple(_read_only(table) for table in top.tables("read_only")),
         public=tuple(_public(table) for table in top.tables("public")),
@@ -225,6 +227,8 @@ def _link(table: Table) -> Link:
     )
     if not link.names:
         table.fault("names", "is missing")
+    if link.where == "request" and not link.paths:
+        table.fault("paths", "is missing: bodies are read whole there, so the paths are named")
     table.done()
     return link
 

@@ -158,13 +158,14 @@ class ErrorShape:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An answer field or header that names the service's hosts and becomes a proxy address.
+    """A field of answers that names the service's hosts and becomes a proxy address, or the way back.
 
-    JSON ``names`` are keys at any depth; ``*`` stands for any part of a key, ``parent.*`` for the children of
-    the object ``parent``. ``paths``: only answers to these upstream paths; none: all.
+    ``header`` and ``json`` are fields of answers; ``request``: members of JSON requests in which a proxy
+    address becomes the service's. JSON ``names`` are keys at any depth; ``*`` stands for any part of a key,
+    ``parent.*`` for the children of the object ``parent``. ``paths``: only these upstream paths; none: all.
     """
 
-    where: Literal["header", "json"]
+    where: Literal["header", "json", "request"]
     names: tuple[str, ...]
     paths: tuple[PathPattern, ...] = ()
 
@@ -217,8 +218,9 @@ class Service:
 
     ``roots``: a path that equals one, or goes on after it at a ``/``, is sent as it is; any other gets
     ``base_path`` in front, and an empty one or ``/`` becomes base_path itself. ``public``: upstream paths
-    that the service answers without a token and for which its clients send none. ``user``: from a user's
-    folder. ``digest``: ``loader.file_hash`` of the file.
+    that the service answers without a token and for which its clients send none. ``links_back``: those of
+    ``[[links]]`` that are about requests. ``user``: from a user's folder.
+    ``digest``: ``loader.file_hash`` of the file.
     """
 
     type_id: str
@@ -246,6 +248,7 @@ class Service:
     failure: Failure = field(default_factory=Failure)
     errors: ErrorShape | None = None
     links: tuple[Link, ...] = ()
+    links_back: tuple[Link, ...] = ()
     presigned: tuple[Presigned, ...] = ()
     read_only: tuple[ReadOnlyEntry, ...] = ()
     public: tuple[PathPattern, ...] = ()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from aiohttp.streams import StreamReader
 
@@ -12,6 +13,7 @@ from proxy.forwarding.form import field_names, form_values, is_form, refuse_key,
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import NO_KEY, Presented, body_places, find_key
 from proxy.forwarding.nested import multipart
+from proxy.forwarding.permits.graphql import is_json
 from proxy.forwarding.routing import Target, match
 from proxy.forwarding.soap import is_soap, session_of, with_token
 
@@ -48,45 +50,75 @@ async def hold(
     return bytes(body)
 
 
-async def freed_body(
-    head: Head,
-    held: bytes | None,
-    payload: StreamReader,
-    caller: CallerConnection,
-    *,
-    places: tuple[KeyPlace, ...],
-    key: bytes,
-    token: Callable[[], str],
-) -> tuple[Head, bytes | None]:
-    """The body of a request to a path with body places, without the key, and the head that frames it.
+class Known(NamedTuple):
+    """What is known of a body that may have to be changed.
 
-    Only forms and SOAP are held, and only up to ``KNOWN_CALLER_BYTES`` where their length is known; the rest
-    is None: it streams, watched for the key.
+    ``places``: for keys, declared for the path. ``key``: to be taken out. ``token``: gives the account's, for
+    places where the service expects it. ``rewritten``: what JSON goes through; None: it passes as it is.
+    """
+
+    places: tuple[KeyPlace, ...]
+    key: bytes
+    token: Callable[[], str]
+    rewritten: Callable[[bytes], bytes] | None = None
+
+
+class Freed(NamedTuple):
+    """A body without the key, and the head that frames it; ``body`` None: it streams as it comes.
+
+    ``watched``: nothing of the key may be in what streams. ``spliced``: the token may stand in it.
+    """
+
+    head: Head
+    body: bytes | None
+    watched: bool = False
+    spliced: bool = False
+
+
+async def freed_body(
+    head: Head, held: bytes | None, payload: StreamReader, caller: CallerConnection, known: Known
+) -> Freed:
+    """The body of a request to a path with places for keys or for addresses in bodies.
+
+    Only forms, SOAP and JSON with such places are held, and only up to ``KNOWN_CALLER_BYTES`` where their
+    length is known; the rest streams.
 
     Args:
         head: as it came.
         held: the body if it was read already.
         payload: to read it from otherwise.
         caller: who sends it.
-        places: declared for the path.
-        key: to be taken out.
-        token: gives the account's, for places where the service expects it.
+        known: see there.
 
     Raises:
         BodyTooLarge, RequestTimeout, BadRequest: see :func:`hold` and :func:`without_key`.
-        AmbiguousKey, CredentialPath: see :func:`with_token`.
+        AmbiguousKey, CredentialPath: see :func:`with_token`. CallerError: of an address in it.
     """
-    names = field_names(places) if is_form(head) else frozenset()
-    session = _session_place(head, places)
+    change = _change_of(head, known)
     if held is None:
-        if not (names or session) or head.length > KNOWN_CALLER_BYTES:
-            return head, None
+        if change is None or head.length > KNOWN_CALLER_BYTES:
+            return Freed(head, None, watched=bool(known.places))
         held = await hold(head, payload, caller, KNOWN_CALLER_BYTES)
-    body = without_key(held, names, key) if session is None else held
+    body = held if change is None else change(held)
+    refuse_key(body, known.key)
+    spliced = any(place.where == "soap" for place in known.places)
+    return Freed(head._replace(body="length", length=len(body)), body, spliced=spliced)
+
+
+def _change_of(head: Head, known: Known) -> Callable[[bytes], bytes] | None:
+    """What has to be done to a body of this type; None: nothing."""
+    names = field_names(known.places)
+    if names and is_form(head):
+        return lambda body: without_key(body, names, known.key)
+    session = _session_place(head, known.places)
     if session is not None:
-        body = with_token(held, session.name, closed=session.closed, key=key, token=token)
-        refuse_key(body, key)
-    return head._replace(body="length", length=len(body)), body
+        return lambda body: with_token(
+            body, session.name, closed=session.closed, key=known.key, token=known.token
+        )
+    coding = head.values.get(b"content-encoding", b"")
+    if known.rewritten is not None and is_json(head.values.get(b"content-type", b""), coding):
+        return known.rewritten
+    return None
 
 
 def _session_place(head: Head, places: tuple[KeyPlace, ...]) -> KeyPlace | None:

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from proxy.catalog import load_catalog
 from proxy.forwarding.gate import DEFAULT_LIMITS, gate
 from proxy.forwarding.keys import Grant, Presented
+from proxy.forwarding.links.sent_back import own_address
 from proxy.forwarding.nested import judging
 from proxy.forwarding.permits import compile_permits, parse_permit
 from proxy.forwarding.routing import match, parse_target
 from support import steps
+from support.sent_back import whose
 
 CATALOG = load_catalog()
 HOST = b"proxy.example:8080"
@@ -64,6 +67,7 @@ def judged(
         presented=Presented(steps.KEY),
         account=judging.Account("main", {}),
         ours=judging.origins(HOST, b""),
+        own=partial(own_address, service=route.service, whose=whose(CATALOG.services, HOST)),
         known=CATALOG.services,
         limits=DEFAULT_LIMITS,
     )

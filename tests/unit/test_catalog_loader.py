@@ -129,6 +129,11 @@ in = "json"
 names = ["next", "urls.*"]
 paths = ["/v1/**"]
 
+[[links]]
+in = "request"
+names = ["ref"]
+paths = ["/v1/refs"]
+
 [[presigned]]
 host = "*.cdn.acme.example"
 paths = ["/d/**"]
@@ -192,7 +197,8 @@ def test_every_key_of_the_schema_arrives(tmp_path):
     assert service.rate_limit.statuses == (429, 503)
     assert service.failure.expired[0].codes == ("expired",)
     assert service.errors.status == 200
-    assert service.links[0].names == ("next", "urls.*")
+    assert [link.names for link in service.links] == [("next", "urls.*")]
+    assert [link.names for link in service.links_back] == [("ref",)]
     assert service.presigned[0].host == "*.cdn.acme.example"
     assert frozenset({"GET"}) == service.read_only[0].methods
     assert service.public[0].matches(b"/v1/status")
@@ -290,6 +296,7 @@ def test_the_short_file_is_enough(tmp_path):
         (('strip = "/old"', 'strip = "/o*"'), "acme.toml: rules[0].strip: is a plain prefix, no pattern"),
         (('in = "form"\nname = "token"', 'in = "header"\nname = "Authorization"'), "acme.toml: key_places[0].name: Authorization is looked at for every service"),
         (('names = ["next", "urls.*"]\n', ""), "acme.toml: links[0].names: is missing"),
+        (('paths = ["/v1/refs"]\n', ""), "acme.toml: links[1].paths: is missing: bodies are read whole there"),
         (('methods = ["GET"]\n', ""), "acme.toml: read_only[0].methods: is missing: an allow-list names its methods"),
         (("status = 401\n", ""), "acme.toml: failure.expired[0].status: is missing"),
         (('title = "Acme"', 'title = ""'), "acme.toml: title: must not be empty"),

@@ -15,11 +15,12 @@ from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.batches import Whole, judged
+from proxy.forwarding.handler.bodies import Arrived, freed
 from proxy.forwarding.handler.everybody import NOBODY, public_route
 from proxy.forwarding.handler.restricted import Asking, passed
 from proxy.forwarding.handler.waiting import timed
-from proxy.forwarding.held import freed_body, key_in_body
-from proxy.forwarding.keys import Grant, KeyRing, Presented, body_places
+from proxy.forwarding.held import key_in_body
+from proxy.forwarding.keys import Grant, KeyRing, Presented
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import MARK, Capabilities, known_key
 from proxy.forwarding.nested import judging
@@ -260,10 +261,10 @@ class Admission:
             asked = asked._replace(obtain=timed(asked.obtain, record, self._clock))
         route, grant = asked.route, asked.grant
         if judging.is_open(route) and head.body != "none":
-            whole = Whole(head, route, grant, presented, payload, caller, record, body)
-            services = self.terms.catalog.services
+            whole = Whole(presented, payload, caller, record, body)
+            arrived = self._arrived(request, grant)
             framed, credential, body, count = await judged(
-                whole, asked.obtain, asked.credential, options=self._options, known=services
+                whole, arrived, route, asked.obtain, asked.credential
             )
             return Admitted(framed, route, grant, presented, credential, body, batch=count)
         if grant.permits.marked:
@@ -271,18 +272,17 @@ class Admission:
             credential, body = await passed(asking, route, asked.method, asked.obtain, asked.credential)
         else:
             credential = await _permitted(asked)
-        has_places = head.body != "none" and route.service.key_places
-        places = body_places(route.service, route.path) if has_places else ()
-        if not places:
+        if head.body == "none" or not (route.service.key_places or route.service.links_back):
             return Admitted(head, route, grant, presented, credential, body)
-        token = credential.access_token.reveal
-        framed, body = await freed_body(
-            head, body, payload, caller, places=places, key=presented.key, token=token
-        )
-        spliced = body is not None and any(place.where == "soap" for place in places)
-        return Admitted(
-            framed, route, grant, presented, credential, body, watched=body is None, spliced=spliced
-        )
+        arrived = self._arrived(request, grant)
+        free = await freed(arrived, route, presented, credential, held=body, payload=payload)
+        head, body, watched, spliced = free
+        return Admitted(head, route, grant, presented, credential, body, watched, spliced=spliced)
+
+    def _arrived(self, request: _Request, grant: Grant) -> Arrived:
+        terms, options = self.terms, self._options
+        by = terms.catalog, terms.keyring, self._capabilities, options
+        return Arrived(request.head, grant, request.caller, request.now, *by)
 
     def _asked(self, request: _Request, presented: Presented) -> _Asked:
         """Whose key it is, where the request goes, and the method that counts for permits."""

@@ -1,7 +1,6 @@
 """A batch on its way: read whole, each request in it judged as if it came alone, sent if all of them may."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiohttp.streams import StreamReader
@@ -12,9 +11,9 @@ from proxy.errors import NotPermitted
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.form import refuse_key
 from proxy.forwarding.gate import Head
+from proxy.forwarding.handler.bodies import Arrived, own_by
 from proxy.forwarding.held import hold
-from proxy.forwarding.keys import Grant, Presented
-from proxy.forwarding.limits import DataPlaneOptions
+from proxy.forwarding.keys import Presented
 from proxy.forwarding.nested import judging
 from proxy.forwarding.nested.parts import MOST_BYTES, MOST_S
 from proxy.forwarding.record import Record
@@ -25,11 +24,8 @@ _PARTS_AT_ONCE = 16  # some 0.3 ms each; other callers come in between
 
 
 class Whole(NamedTuple):
-    """A request that holds further ones, and who sends it. ``body``: if it was read already."""
+    """What it takes to read a request that holds further ones. ``body``: if it was read already."""
 
-    head: Head
-    route: Route
-    grant: Grant
     presented: Presented
     payload: StreamReader
     caller: CallerConnection
@@ -47,26 +43,22 @@ class Judged(NamedTuple):
 
 
 async def judged(
-    whole: Whole,
-    obtain: Obtain,
-    credential: Credential | None,
-    *,
-    options: DataPlaneOptions,
-    known: Mapping[str, object],
+    whole: Whole, arrived: Arrived, route: Route, obtain: Obtain, credential: Credential | None
 ) -> Judged:
     """Judge each part; a credential is asked for once the batch was read, and the key reaches the service.
 
     Args:
-        whole: see there; to a path that ``judging.is_open``.
+        whole: see there.
+        arrived: how it came.
+        route: where it goes: to a path that ``judging.is_open``.
         obtain: gives the account's credential.
         credential: the same, if it is at hand.
-        options: see DataPlaneOptions.
-        known: ids of all services.
 
     Raises:
         RequestError: the batch is none, or a part of it may not be sent.
     """
-    head, route, grant, presented, payload, caller, record, body = whole
+    presented, payload, caller, record, body = whole
+    head, grant, options = arrived.head, arrived.grant, arrived.options
     service = route.service.type_id
     if not grant.permits.reaches(service):
         raise NotPermitted("the key has no permit for this service", service=service)
@@ -81,7 +73,8 @@ async def judged(
         presented=presented,
         account=judging.Account(credential.connection, credential.config or {}),
         ours=judging.origins(head.host, options.public_url),
-        known=known,
+        own=own_by(arrived, route, credential),
+        known=arrived.catalog.services,
         limits=options.limits,
     )
     outers = []

@@ -1,8 +1,9 @@
-"""Which members of a service's JSON answers hold addresses, by upstream path."""
+"""Which members of a service's JSON, in answers and in requests, hold addresses, by upstream path."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proxy.catalog.model import Service
+from proxy.catalog.model import Link, Service
 from proxy.forwarding.headers import Memo
 from proxy.forwarding.links.members import Names
 
@@ -28,6 +29,17 @@ class Declared:
 _FIELDS = ("Location", "location", "Content-Location", "content-location")
 
 _DECLARED: dict[str, tuple[Service, Declared | None]] = {}
+_SENT_BACK: dict[str, tuple[Service, Memo[Names | None] | None]] = {}
+
+
+def sent_back_to(service: Service, path: bytes) -> Names | None:
+    """The members of requests to an upstream path that may hold addresses of the proxy; None: no member."""
+    known = _SENT_BACK.get(service.type_id)
+    if known is None or known[0] is not service:
+        links = service.links_back
+        by_path = Memo(_decider(links), longest=256) if links else None
+        known = _SENT_BACK[service.type_id] = (service, by_path)
+    return None if known[1] is None else known[1][path]
 
 
 def declared_by(service: Service) -> Declared | None:
@@ -42,9 +54,18 @@ def _made(service: Service) -> Declared | None:
     links = [link for link in service.links if link.where == "json"]
     if not links:
         return None
+    return Declared(
+        not any(link.paths for link in links),
+        Memo(_decider(links), longest=256, most=512),
+        Memo(_decider(links, _FIELDS), longest=256),
+    )
+
+
+def _decider(links: Sequence[Link], more: tuple[str, ...] = ()) -> Callable[[bytes], Names | None]:
+    """What says which names count at a path; ``more`` do wherever any does."""
     sets: dict[tuple[str, ...], Names] = {}
 
-    def decide(path: bytes, more: tuple[str, ...] = ()) -> Names | None:
+    def decide(path: bytes) -> Names | None:
         names = more + tuple(
             name
             for link in links
@@ -57,8 +78,4 @@ def _made(service: Service) -> Declared | None:
             sets[names] = Names(names)
         return sets[names]
 
-    return Declared(
-        not any(link.paths for link in links),
-        Memo(decide, longest=256, most=512),
-        Memo(lambda path: decide(path, _FIELDS), longest=256),
-    )
+    return decide

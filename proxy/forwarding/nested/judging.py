@@ -12,8 +12,9 @@ from proxy.errors import BadRequest, CallerError, NotPermitted, RequestError
 from proxy.forwarding.form import refuse_key
 from proxy.forwarding.gate import Head, Limits, gate
 from proxy.forwarding.keys import Grant, Presented, find_key
+from proxy.forwarding.links.declared import sent_back_to
+from proxy.forwarding.links.sent_back import Own, may_hold, with_own
 from proxy.forwarding.nested import multipart, objects
-from proxy.forwarding.nested.bodies import returned
 from proxy.forwarding.nested.parts import Envelope, Inner, Outer, numbered
 from proxy.forwarding.nested.targets import Whereabouts, route_of
 from proxy.forwarding.permits import check, effective_method, hides_method, marked
@@ -99,6 +100,7 @@ class Judge:
         presented: the key.
         account: see there.
         ours: scheme and authority under which the caller reaches the proxy, lower case.
+        own: what an address of the proxy in a body stands for; raises a CallerError.
         known: ids of all services.
         limits: of a head.
 
@@ -113,10 +115,12 @@ class Judge:
         presented: Presented,
         account: Account,
         ours: frozenset[bytes],
+        own: Own,
         known: Mapping[str, object],
         limits: Limits,
     ) -> None:
         self._route = route
+        self._own = own
         self._grant = grant
         self._presented = presented
         self._account = account
@@ -153,7 +157,7 @@ class Judge:
             raise BadRequest("its address is on a host that the batch does not go to")
         if route.connection not in {None, self._account.connection}:
             raise BadRequest("its address names another connection than the batch's")
-        body = self._body(inner)
+        body = self._body(inner, route)
         head = self._head(inner, route, body)
         method = effective_method(head, route.query, service)
         find_key(head, service, route.query, [self._presented.key])
@@ -200,32 +204,23 @@ class Judge:
             raise BadRequest("it opens a WebSocket")
         return head
 
-    def _body(self, inner: Inner) -> bytes | None:
-        if inner.body is None:
+    def _body(self, inner: Inner, route: Route) -> bytes | None:
+        """Its addresses become the service's own; in declared members one that leads elsewhere is refused."""
+        body = inner.body
+        if body is None:
             return None
-        body = returned(inner.body, self._authorities, self._own_address)
+        if may_hold(body, self._at.ours):
+            names = sent_back_to(route.service, route.path)
+            body = body if names is None else with_own(body, self._own, names)
+            body = with_own(body, self._own_or_none)
         refuse_key(body, self._presented.key)
         return body
 
-    def _own_address(self, url: bytes) -> bytes | None:
-        return own_address(url, self._at, self._account)
-
-
-def own_address(url: bytes, at: Whereabouts, account: Account) -> bytes | None:
-    """What an address of the proxy stands for, if that is one of the service and connection; else None."""
-    scheme, _, rest = url.partition(b"://")
-    if b"%b://%b" % (scheme, rest.partition(b"/")[0].lower()) not in at.ours:
-        return None
-    try:
-        route = route_of(url, b"GET", at)
-        host = resolve_host(route, account.config)
-        upstream = host.origin.build(account.config, service=route.service.type_id)
-    except CallerError:
-        return None
-    if route.connection not in {None, account.connection}:
-        return None
-    query = b"" if route.query is None else b"?" + route.query
-    return str(upstream).encode() + route.path + query
+    def _own_or_none(self, url: bytes) -> bytes | None:
+        try:
+            return self._own(url)
+        except CallerError:
+            return None
 
 
 def _without_token(route: Route, host: Host, account: Account) -> Injection:

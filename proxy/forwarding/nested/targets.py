@@ -37,6 +37,13 @@ def route_of(url: bytes, method: bytes, at: Whereabouts) -> Route:
     Raises:
         CallerError: it leads elsewhere, or could be read in two ways.
     """
+    route = _route_of(url, method, at)
+    if at.root is not None and decode_once(route.path).startswith(at.root + b"/$"):
+        raise BadRequest("its address refers to another part")  # OData 4.01 §19.5: to its answer
+    return route
+
+
+def _route_of(url: bytes, method: bytes, at: Whereabouts) -> Route:
     if b"#" in url or b"\\" in url:
         raise BadRequest("its address has a fragment or a backslash")
     absolute = _ABSOLUTE.fullmatch(url)
@@ -59,8 +66,6 @@ def _relative(url: bytes, method: bytes, at: Whereabouts) -> Route:
         return _upstream(path, method, at)
     if _names_service(path, at) or at.root is None:
         return _own(path, method, at)
-    if decode_once(path[1:]).startswith(b"$"):  # OData 4.01 §19.5: the answer to another part
-        raise BadRequest("its address refers to another part")
     return _upstream(at.root + path, method, at)
 
 
