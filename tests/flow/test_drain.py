@@ -221,7 +221,7 @@ async def test_a_second_start_on_the_same_folder_is_refused(own: Lab, tmp_path) 
             text=True,
             timeout=60,
             check=False,
-            env=lab.proxy._environment,
+            env=lab.proxy.environment,
             cwd=tmp_path,
         )
         assert done.returncode == 3

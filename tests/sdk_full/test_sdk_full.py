@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from stage import KINDS, SDKS, Outcome, Sdk, Stage
+from outcomes import KINDS, SDKS, Outcome, Sdk
+from stage import Stage
 from support.spellings import found
 
 Outcomes = Callable[[Sdk], Outcome]

@@ -225,6 +225,11 @@ class ProxyProcess(Process):
         self._environment.update({"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(environment or {})})
         self.control: Address = ("127.0.0.1", 0)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that it and its commands run with."""
+        return self._environment
+
     def start(self) -> Self:
         """Starts it and waits until it says where it listens."""
         ready = self.data_dir / "server.json"
