@@ -24,7 +24,7 @@ _NEVER = 1000
 _ACCESS_FLOOR = {"debug": 0, "info": 0, "warning": _SERVER_ERRORS, "error": _NEVER}
 _PATH_LIMIT = 2048
 _CAPABILITY = re.compile(r"/~~[^/]*")  # an address that needs no key is one
-_METHOD_LIMIT = 32
+METHOD_LIMIT = 32
 _WHERE_KNOWN = ("key_id", "service", "connection", "error", "observed", "upstream", "caller")
 _BATCH = 500
 # While this thread renders, no request is served: so a few events at a time, more when many are waiting.
@@ -66,7 +66,7 @@ class AccessEvent(NamedTuple):
     observed: str | None = None
 
 
-def _path(target: str) -> str:
+def shown_path(target: str) -> str:
     """A target's path; one that is none may hold ``user:password@`` and is left out."""
     if not target.startswith("/"):
         return "*" if target == "*" else "-"
@@ -81,8 +81,8 @@ def access_fields(event: AccessEvent) -> EventDict:
         "level": "warning" if event.status >= _SERVER_ERRORS else "info",
         "event": "request",
         "request_id": event.request_id,
-        "method": escape(event.method[:_METHOD_LIMIT]),
-        "path": _path(event.path),
+        "method": escape(event.method[:METHOD_LIMIT]),
+        "path": shown_path(event.path),
         "status": event.status,
         "outcome": event.outcome,
         "bytes_in": event.bytes_in,
@@ -113,7 +113,7 @@ def _constants(
     )
     return (
         f'"level":"{level}","event":"request","request_id":',
-        f',"method":{_json(escape(method[:_METHOD_LIMIT]))},"path":',
+        f',"method":{_json(escape(method[:METHOD_LIMIT]))},"path":',
         f',"status":{status},"outcome":{_json(outcome)},"bytes_in":',
         known,
     )
@@ -121,7 +121,7 @@ def _constants(
 
 @lru_cache(maxsize=1024)
 def _path_json(target: str) -> str:
-    return _json(_path(target))
+    return _json(shown_path(target))
 
 
 def _json(text: str) -> str:

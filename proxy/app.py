@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from proxy import accesslog, listeners, log
+from proxy import accesslog, listeners, log, tracing
 from proxy.assembly.inforce import check_names
 from proxy.assembly.vaults import needs_vault, open_vault
 from proxy.catalog.model import Catalog
@@ -96,6 +96,7 @@ async def ground(
         ConfigurationError, StateError: what the operator has to change.
     """
     check_names(settings, catalog)
+    tracing.check(settings)
     for warning in catalog.warnings:
         log.event("catalog_warning", level="warning", place=warning.place, reason=warning.message)
     sockets = stack.enter_context(listeners.bound(settings))

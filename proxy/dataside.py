@@ -12,6 +12,7 @@ from proxy.core import Core
 from proxy.feed import Batch, Tap
 from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, Terms
+from proxy.forwarding.headers import TRACE_CONTEXT
 from proxy.forwarding.keys import KeyRing
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
@@ -19,6 +20,7 @@ from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
 from proxy.runtime import in_daemon
 from proxy.settings import Settings
+from proxy.tracing import tracing_of
 
 
 class DataSide:
@@ -51,6 +53,7 @@ class DataSide:
             time.monotonic,
             core.metrics.upstream,
         )
+        self._tracing = tracing_of(settings)
         self.plane = DataPlane(
             self._terms(),
             pool=self.pool,
@@ -58,6 +61,7 @@ class DataSide:
             events=events,
             options=replace(_options(settings, share), connect_base_url=connect_url),
             capabilities=Capabilities(core.vault.secret_for("capability addresses") if core.vault else b""),
+            tracing=self._tracing,
         )
         self.server = DataServer(
             self.plane.answer, self.plane.refuse, _server_limits(settings, share), begin=self.plane.begin
@@ -99,7 +103,10 @@ class DataSide:
         self.plane.draining = True
         for loop_server in self._loops:
             loop_server.close()
-        return await self.server.drain(seconds)
+        clean = await self.server.drain(seconds)
+        if self._tracing is not None:
+            await self._tracing.close()
+        return clean
 
     async def close(self) -> None:
         """Let go of the connections to services."""
@@ -151,6 +158,7 @@ def _options(settings: Settings, share: int) -> DataPlaneOptions:
         fallback=settings.data.fallback,
         share=share,
         public_url=(settings.data.public_url or "").encode(),
+        withheld=TRACE_CONTEXT if settings.tracing.to_services != "unchanged" else frozenset(),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from proxy import certificates, lifecycle, listeners
+from proxy import certificates, lifecycle, listeners, tracing
 from proxy.assembly.credentials import sources_of
 from proxy.assembly.inforce import catalog_of, check_names, declared_keys
 from proxy.assembly.providers import declared_registrations, webhook_key
@@ -47,6 +47,7 @@ def check_all(load: Callable[[], Settings]) -> Report:
     catalog = report.attempt("services", lambda: catalog_of(settings))
     report.attempt("keys", lambda: declared_keys(settings))
     report.attempt("webhook", lambda: webhook_key(settings))
+    report.attempt("tracing", lambda: tracing.check(settings))
     report.attempt("data.tls", lambda: listeners.check_certificate(settings))
     report.attempt("control.tls", lambda: certificates.control_context(settings))
     if catalog is None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.catalog.origin import Origin
 from proxy.errors import RequestError, UpstreamUnreachable
@@ -25,13 +26,27 @@ _NO_TRAILERS: frozenset[bytes] = frozenset()
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 
+class Trace(Protocol):
+    """Of one request, as its exchange sees it."""
+
+    def connecting(self, origin: Origin, outgoing: bytes) -> None:
+        """A new connection is looked for, to send that head on it."""
+
+    def sent(self, connection: UpstreamConnection, outgoing: bytes) -> bytes:
+        """A head is about to go out on that connection; the bytes that are to be sent."""
+
+    def refused(self, since: float) -> None:
+        """The token was refused, and a newer one waited for, from ``since`` (monotonic seconds) until now."""
+
+
 @dataclass(slots=True)
 class Timeline:
     """What the record needs to know of an exchange, filled in as it happens; times in seconds of the clock.
 
     ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
     it was written to the caller. ``echoes``: how often the service's answer held the account's token.
-    ``connect_s``, ``token_s``: spent on a new connection, and on a newer token after a refusal.
+    ``connect_s``, ``token_s``: spent on a new connection, and on a newer token after a refusal. ``trace``:
+    told as it happens; None while requests are not traced.
     """
 
     sent_at: float | None = None
@@ -45,6 +60,7 @@ class Timeline:
     echoes: int = 0
     connect_s: float = 0.0
     token_s: float = 0.0
+    trace: Trace | None = None
 
 
 class Exchange:
@@ -120,6 +136,8 @@ class Exchange:
     def waited_for_token(self, since: float) -> None:
         """A newer token was waited for, from ``since`` (monotonic seconds) until now."""
         self._timeline.token_s = self._clock() - since
+        if self._timeline.trace is not None:
+            self._timeline.trace.refused(since)
 
     def begin(self, connection: UpstreamConnection, outgoing: bytes) -> None:
         """Send the request on an idle connection; :meth:`head` goes on."""
@@ -147,6 +165,8 @@ class Exchange:
         return answer
 
     async def _send_on_new(self, origin: Origin, outgoing: bytes) -> AnswerHead:
+        if self._timeline.trace is not None:
+            self._timeline.trace.connecting(origin, outgoing)
         before = self._clock()
         connection = await self._pool.connect(origin)
         self._timeline.connect_s = self._clock() - before
@@ -162,6 +182,8 @@ class Exchange:
     def _start(self, connection: UpstreamConnection, outgoing: bytes) -> None:
         self._connection = connection
         self._timeline.upstream = connection.address
+        if self._timeline.trace is not None:
+            outgoing = self._timeline.trace.sent(connection, outgoing)
         if self._upload is None:
             connection.send(self.request.method, outgoing, switches=self.request.websocket)
         else:

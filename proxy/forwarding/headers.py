@@ -84,6 +84,9 @@ ADDRESSES = frozenset({b"location", b"content-location", b"link"})
 # RFC 6455 §4.1: the one field of a handshake that pages can fill; some put a credential among its members.
 SUBPROTOCOLS = b"sec-websocket-protocol"
 
+# W3C Trace Context §3: passed on like any field, unless the operator wants something else.
+TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
+
 _OPTIONS = frozenset({b"close", b"keep-alive"})
 
 VIA: Field = (b"Via", b"1.1 connector-proxy")

@@ -27,7 +27,7 @@ class DataPlaneOptions:
     nothing is served there. ``host_suffixes``: of virtual hosts, lower case. ``fallback``: paths that only
     one service has go to it. ``public_url``: what addresses in answers begin with; empty: scheme and Host of
     the request. ``share``: how many processes share the limits of keys. ``links``: whether addresses in
-    answers are made to lead back here.
+    answers are made to lead back here. ``withheld``: lower-case names of callers' fields that do not go on.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -41,3 +41,4 @@ class DataPlaneOptions:
     public_url: bytes = b""
     share: int = 1
     links: bool = True
+    withheld: frozenset[bytes] = frozenset()

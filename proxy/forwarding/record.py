@@ -4,10 +4,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from proxy import accesslog
-from proxy.forwarding.exchange import Timeline
+from proxy.forwarding.caller import CallerConnection
+from proxy.forwarding.exchange import Timeline, Trace
+from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
 from proxy.metrics import Metrics
 from proxy.problems import row
@@ -49,6 +51,16 @@ class Spent(NamedTuple):
     total: float
 
 
+class Tracing(Protocol):
+    """Traces requests."""
+
+    def begin(self, head: Head, caller: CallerConnection, started: float) -> Trace:
+        """A trace of a request; ``started``: monotonic seconds."""
+
+    def end(self, trace: Trace, event: accesslog.AccessEvent, timeline: Timeline, token_s: float) -> None:
+        """The request is over. ``token_s``: it waited so long for a token before it was sent."""
+
+
 Watcher = Callable[[accesslog.AccessEvent, Spent], None]
 
 
@@ -61,7 +73,8 @@ class Recorder:
         clock: monotonic seconds.
         wall: seconds since the epoch.
 
-    ``watcher`` is told of each request that is over, while somebody looks on.
+    ``watcher`` is told of each request that is over, while somebody looks on. ``tracing``: of those that have
+    a trace.
     """
 
     def __init__(
@@ -70,12 +83,14 @@ class Recorder:
         events: accesslog.Events,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        tracing: Tracing | None = None,
     ) -> None:
         self._metrics = metrics
         self._events = events
         self._clock = clock
         self._wall = wall
         self.watcher: Watcher | None = None
+        self.tracing = tracing
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
 
@@ -142,6 +157,8 @@ class Recorder:
         self._events.emit(event)
         if self.watcher is not None:
             self.watcher(event, _spent(record, timeline, duration))
+        if timeline.trace is not None and self.tracing is not None:
+            self.tracing.end(timeline.trace, event, timeline, record.token_s)
 
 
 def _spent(record: Record, timeline: Timeline, duration: float) -> Spent:

@@ -64,10 +64,12 @@ def prepare(
     token: Secret,
     scheme: Scheme | None = None,
     config: Mapping[str, str] | None = None,
+    withheld: frozenset[bytes] = frozenset(),
 ) -> Injection:
     """Everything for requests to ``host`` with ``token``: keep it as long as the credential object lives.
 
-    A host's own auth comes before the connection's ``scheme``, and that before the service's.
+    A host's own auth comes before the connection's ``scheme``, and that before the service's. Callers' fields
+    of the ``withheld`` names (lower case) do not go on.
 
     Raises:
         CredentialInvalid: the token cannot stand in a header field (R33, R39), or ``config`` leads elsewhere.
@@ -88,7 +90,7 @@ def prepare(
         start=b" HTTP/1.1\r\nHost: %b\r\n" % origin.authority.encode(),
         line=line,
         token=bare,
-        passes=_passing([*(place.name for place in headers), service.auth.header, auth.header]),
+        passes=_passing([*(place.name for place in headers), service.auth.header, auth.header], withheld),
         replace_headers=tuple(place for place in headers if place.replace),
         replace_parameters=tuple(place for place in queries if place.replace),
         parameters=frozenset(place.name.lower().encode() for place in queries),
@@ -102,9 +104,9 @@ def prepare(
     )
 
 
-def _passing(own: list[str]) -> Memo[bool]:
+def _passing(own: list[str], withheld: frozenset[bytes]) -> Memo[bool]:
     """Which of a caller's fields go on: not those of ``NEVER_SENT``, nor the service's ``own`` places."""
-    dropped = NEVER_SENT | {fold(name.encode()) for name in own} - {SUBPROTOCOLS}  # see _freed
+    dropped = NEVER_SENT | withheld | {fold(name.encode()) for name in own} - {SUBPROTOCOLS}  # see _freed
     return Memo(lambda name: name not in dropped and not name.startswith(REQUEST_PREFIXES))
 
 

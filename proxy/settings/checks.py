@@ -18,6 +18,8 @@ def contradictions(settings: Settings, place: Place) -> Iterator[Fault]:
             yield Fault(place(("registrations", name)), "a registration needs client_id")
     if (settings.webhook.url is None) != (settings.webhook.secret is None):
         yield Fault(place(("webhook", "url")), "url and secret belong together: nothing is sent unsigned")
+    if settings.tracing.to_services == "continued" and not settings.tracing.enabled:
+        yield Fault(place(("tracing", "to_services")), "there is no span to continue with unless enabled")
     yield from _keys(settings, place)
     yield from _sources(settings, place)
     yield from _addresses(settings, place)

@@ -8,7 +8,6 @@ has None and an example for the reference file.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from proxy.forwarding.addresses import Dial, Network
 from proxy.forwarding.egress import EgressPolicy
@@ -17,6 +16,7 @@ from proxy.secret import Secret
 from proxy.settings import kinds
 from proxy.settings.accounts import Base44, DeclaredKey, Registration, Source, Webhook
 from proxy.settings.kinds import Listen, SecretSource
+from proxy.settings.observing import Log, Tracing
 from proxy.settings.spec import entries, named, section, setting
 
 
@@ -246,20 +246,6 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """``[log]``: the event log, on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = setting(
-        kinds.choice("debug", "info", "warning", "error"),
-        "info",
-        "The least that is written; requests are info.",
-    )
-    format: Literal["auto", "console", "json"] = setting(
-        kinds.choice("auto", "console", "json"), "auto", "auto: console on a terminal, else JSON lines."
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings. ``storage.data_dir`` has no static default: ``load_settings`` always fills it."""
 
@@ -279,3 +265,4 @@ class Settings:
     base44: Base44 = section(Base44)
     webhook: Webhook = section(Webhook)
     log: Log = section(Log)
+    tracing: Tracing = section(Tracing)

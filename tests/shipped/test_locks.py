@@ -51,7 +51,15 @@ def group(name: str) -> list[Requirement]:
 WANTED = {
     "requirements.lock": [Requirement(text) for text in PROJECT["project"]["dependencies"]],
     "requirements-build.lock": group("build"),
-    "requirements-dev.lock": [*map(Requirement, PROJECT["project"]["dependencies"]), *group("dev")],
+    "requirements-dev.lock": [
+        *map(Requirement, PROJECT["project"]["dependencies"]),
+        *(
+            Requirement(text)
+            for extra in PROJECT["project"]["optional-dependencies"].values()
+            for text in extra
+        ),
+        *group("dev"),
+    ],
     "tests/benchmarks/requirements.lock": group("bench"),
     "tests/sdk/requirements.lock": group("sdk"),
     "tests/sdk_full/requirements.lock": group("sdk-full"),

@@ -122,7 +122,10 @@ def test_the_wheel_says_what_it_is(archives: tuple[Path, Path]) -> None:
     said = metadata(archives[1])
     assert (said["Name"], said["License-Expression"]) == ("connector-proxy", "Apache-2.0")
     assert said["Requires-Python"] == ">=3.11"
-    assert len(said.get_all("Requires-Dist", [])) == len(PROJECT["dependencies"])
+    extras = PROJECT["optional-dependencies"]
+    assert said.get_all("Provides-Extra") == sorted(extras)
+    wanted = len(PROJECT["dependencies"]) + sum(map(len, extras.values()))
+    assert len(said.get_all("Requires-Dist", [])) == wanted
     with zipfile.ZipFile(archives[1]) as archive:
         assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
 

@@ -20,6 +20,7 @@ from proxy.forwarding.handler import DataPlane, Terms
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
+from proxy.forwarding.record import Tracing
 from proxy.forwarding.server import DataServer
 from proxy.keys import KeyRecord
 from proxy.metrics import Metrics, UpstreamCounters
@@ -77,7 +78,13 @@ class Source:
 class Scene:
     """Everything a test may turn: ``plane``, ``source``, ``upstream``, ``wall`` (seconds since the epoch)."""
 
-    def __init__(self, upstream: Upstream, options: DataPlaneOptions, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        options: DataPlaneOptions,
+        limits: ServerLimits,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.upstream = upstream
         self.wall = 1_000_000.0
         self.text = io.StringIO()
@@ -96,6 +103,7 @@ class Scene:
             options=options,
             capabilities=Capabilities(b""),
             wall=lambda: self.wall,
+            tracing=tracing,
         )
         self.server = DataServer(self.plane.answer, self.plane.refuse, limits, begin=self.plane.begin)
         self.address: raw.Address = ("127.0.0.1", 0)
@@ -158,13 +166,14 @@ async def scene(
     *,
     options: DataPlaneOptions | None = None,
     limits: ServerLimits | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Scene]:
     """A running plane before a scripted upstream (default: echo)."""
     upstream = Upstream()
     if script is not None:
         upstream.script = script
     await upstream.start()
-    made = Scene(upstream, options or DataPlaneOptions(), limits or ServerLimits())
+    made = Scene(upstream, options or DataPlaneOptions(), limits or ServerLimits(), tracing)
     await made.start()
     try:
         async with asyncio.timeout(20):

@@ -23,7 +23,7 @@ from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.own_answers import about_the_proxy, refusal, write
 from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
-from proxy.forwarding.record import Record, Recorder, Watcher
+from proxy.forwarding.record import Record, Recorder, Tracing, Watcher
 from proxy.forwarding.rewrite import looks_into
 from proxy.forwarding.slowdown import Slowdown
 from proxy.metrics import Metrics
@@ -48,6 +48,7 @@ class DataPlane:
         options: see DataPlaneOptions.
         capabilities: makes and judges addresses that carry their own authorization.
         clock: monotonic seconds; wall: seconds since the epoch.
+        tracing: makes a trace of each request; None: nobody wants one.
 
     ``draining`` makes ``/-/health`` answer 503. ``take_uses``, ``take_account_uses``: see Admission.
     """
@@ -63,10 +64,12 @@ class DataPlane:
         capabilities: Capabilities,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        tracing: Tracing | None = None,
     ) -> None:
         self.draining = False
         self._pool = pool
-        self._recorder = Recorder(metrics, events, clock, wall)
+        self._recorder = Recorder(metrics, events, clock, wall, tracing)
+        self._tracing = tracing
         self._options = options
         self._clock = clock
         self._admission = Admission(terms, options, capabilities, clock=clock, wall=wall)
@@ -110,6 +113,8 @@ class DataPlane:
         if own is not None:
             self._write(own, about.record, caller, head)
             return
+        if self._tracing is not None:
+            about.timeline.trace = self._tracing.begin(head, caller, about.record.started)
         if head.websocket and caller.switching is None:
             raise BadRequest(
                 "a WebSocket handshake may not be sent behind a request that is not answered yet"
@@ -153,6 +158,8 @@ class DataPlane:
         if connection is None:
             return None
         timeline = Timeline()
+        if self._tracing is not None:
+            timeline.trace = self._tracing.begin(head, caller, record.started)
         direct = Direct(
             Exchange(self._pool, head, caller, upload=None, timeline=timeline, clock=self._clock),
             connection,

@@ -135,10 +135,11 @@ class Sending:
             return last.injection, last.outgoing
         head, route, _, presented, credential, body, *_ = admitted
         if admitted.grant is NOBODY:
-            injection = prepare(route.service, resolve_host(route, None), token=Secret(""))
+            host = resolve_host(route, None)
+            injection = prepare(route.service, host, token=Secret(""), withheld=self._options.withheld)
             return injection, request_head(head, route, injection, None)
         if credential is None:
-            injection = bare(route)
+            injection = bare(route, self._options.withheld)
             return injection, request_head(head, route, injection, presented)
         injection = self._injection(route, credential)
         if body is not None or presented is None:
@@ -160,6 +161,7 @@ class Sending:
             token=credential.access_token,
             scheme=credential.scheme,
             config=credential.config,
+            withheld=self._options.withheld,
         )
         if len(self._injections) >= _INJECTIONS_KEPT:
             self._injections.clear()

@@ -149,13 +149,18 @@ def _unescaped(escape: re.Match[bytes]) -> bytes:
     return character if _UNRESERVED.fullmatch(character) else escape[0]
 
 
-def bare(route: Route) -> Injection:
-    """What goes along to a presigned address: nothing, and its query stays as it is."""
+def bare(route: Route, withheld: frozenset[bytes] = frozenset()) -> Injection:
+    """What goes along to a presigned address: nothing, and its query stays as it is.
+
+    Callers' fields of the ``withheld`` names do not go on.
+    """
     if route.host is None:
         raise RuntimeError("no presigned address")
     none = Secret("")
+    service = replace(route.service, headers=(), links=())
     return replace(
-        prepare(replace(route.service, headers=(), links=()), route.host, token=none), parameters=frozenset()
+        prepare(service, route.host, token=none, withheld=withheld),
+        parameters=frozenset(),
     )
 
 
