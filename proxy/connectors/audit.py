@@ -3,11 +3,11 @@
 import itertools
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.connectors.rows import to_json, to_ms
-from proxy.connectors.store import Transaction
+from proxy.connectors.store import Asked, Transaction
 
 KEEP_DAYS = 90
 Mark = tuple[int, str]  # of a row: its time in milliseconds and its id, which order rows
@@ -31,6 +31,16 @@ class AuditEntry:
     audit_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A row that is to be written."""
+
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, object]
+
+
 async def record(
     transaction: Transaction,
     at: float,
@@ -41,15 +51,24 @@ async def record(
     detail: Mapping[str, object],
 ) -> None:
     """Add a row, in the transaction of what it tells about."""
-    audit_id = f"{to_ms(at):013x}{next(_NUMBERS):08x}{secrets.token_hex(6)}"
-    await transaction.execute(
+    await record_each(transaction, at, [Note(actor, action, subject, detail)])
+
+
+async def record_each(transaction: Transaction, at: float, notes: Sequence[Note]) -> None:
+    """Add rows in this order, in the transaction of what they tell about."""
+    if notes:
+        await transaction.execute_each(*(_added(at, note) for note in notes))
+
+
+def _added(at: float, note: Note) -> Asked:
+    return (
         "INSERT INTO audit (audit_id, at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-        audit_id,
+        f"{to_ms(at):013x}{next(_NUMBERS):08x}{secrets.token_hex(6)}",
         to_ms(at),
-        actor,
-        action,
-        subject,
-        to_json(dict(detail)),
+        note.actor,
+        note.action,
+        note.subject,
+        to_json(dict(note.detail)),
     )
 
 

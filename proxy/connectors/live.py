@@ -1,6 +1,7 @@
 """A store and its contents in memory, kept in step: changes made here, and those of other processes (R89)."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -123,10 +124,12 @@ class LiveStore:
             await audit.record(
                 transaction, change.now, actor=actor, action=action, subject=subject, detail=change.detail
             )
-        try:
-            await self._load(change.sequence)
-        except (StoreError, StateError):
-            return  # committed all the same; ``watch`` comes back to it
+        await self.take_in(change.sequence)
+
+    async def take_in(self, sequence: int) -> None:
+        """Bring a change committed here into the snapshot; where that fails, ``watch`` does later."""
+        with contextlib.suppress(StoreError, StateError):  # it is committed all the same
+            await self._load(sequence)
 
     async def _erase(self) -> None:
         """Make replaced or removed bytes disappear (R144); tried again later while readers hold them."""

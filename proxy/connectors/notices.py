@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy.connectors.model import Connection
 from proxy.connectors.rows import to_json, to_ms
-from proxy.connectors.store import Row, Transaction
+from proxy.connectors.store import Asked, Row, Transaction
 
 KEEP_S = 86_400.0
 CLAIM_S = 60.0  # longer than a delivery takes; a sender that died lets go of its notice after this
@@ -53,24 +53,29 @@ def about(connection: Connection | Row) -> Mapping[str, Any]:
 async def add(transaction: Transaction, now: float, event: str, data: Mapping[str, Any]) -> None:
     """Put a notice into the outbox, in the transaction of the change.
 
-    Where no webhook is set nobody takes notices out, so those that are over a day old go here.
-
     Args:
         transaction: a writing one.
         now: epoch seconds.
         event: one of ``EVENTS``.
         data: JSON values; no secret, and no text of a provider.
     """
+    await transaction.execute_each(*adding(now, event, data))
+
+
+def adding(now: float, event: str, data: Mapping[str, Any]) -> tuple[Asked, ...]:
+    """The statements of :func:`add`. Where no webhook is set nobody takes notices out: old ones go here."""
     if event not in EVENTS:
         raise ValueError(f"{event} is no event of the webhook")
     notice_id = f"msg_{secrets.token_hex(12)}"
     body = to_json({"id": notice_id, "type": event, "timestamp": round(now, 3), "data": dict(data)})
-    await transaction.execute("DELETE FROM notices WHERE at < $1", to_ms(now - KEEP_S))
-    await transaction.execute(
-        "INSERT INTO notices (notice_id, at, body, attempts, next_at) VALUES ($1, $2, $3, 0, $2)",
-        notice_id,
-        to_ms(now),
-        body,
+    return (
+        ("DELETE FROM notices WHERE at < $1", to_ms(now - KEEP_S)),
+        (
+            "INSERT INTO notices (notice_id, at, body, attempts, next_at) VALUES ($1, $2, $3, 0, $2)",
+            notice_id,
+            to_ms(now),
+            body,
+        ),
     )
 
 

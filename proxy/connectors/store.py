@@ -122,9 +122,10 @@ async def migrate(
     return len(migrations)
 
 
+NEXT_SEQUENCE = "UPDATE changes SET sequence = sequence + 1 WHERE id = 1 RETURNING sequence"
+
+
 async def next_sequence(transaction: Transaction) -> int:
     """Announce a change: its number. The row stays locked until the commit, so numbers commit in order."""
-    rows = await transaction.fetch(
-        "UPDATE changes SET sequence = sequence + 1 WHERE id = 1 RETURNING sequence"
-    )
+    rows = await transaction.fetch(NEXT_SEQUENCE)
     return int(rows[0]["sequence"])

@@ -356,7 +356,7 @@ async def test_messages_are_counted_ahead(place: VaultPlace) -> None:
 
 OTHER_PROCESS = """
     import asyncio, contextlib, os, time
-    from proxy.assembly import open_vault
+    from proxy.assembly.vaults import open_vault
     from proxy.settings import load_settings
     from support.vaults import CANARY, REFRESH, key_record, tokens_of, CATALOG
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 AT_ONCE = 32
-AT_ONCE_A_SERVICE = 8
+AT_ONCE_A_SERVICE = 16
 
 
 class _Gate:

@@ -1,15 +1,13 @@
-"""Leases and intents in the vault's store: every method one transaction. ``lease`` decides.
+"""Leases and intents in the vault's store; claims are committed with steps of others. ``lease`` decides.
 
 The row of ``refreshes`` belongs to whoever raised its ``fence`` last.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Catalog
-from proxy.connectors import audit
-from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.refresh.lease import (
     Claimed,
@@ -17,6 +15,7 @@ from proxy.connectors.refresh.lease import (
     Intent,
     Lease,
     Newer,
+    Refusal,
     Standing,
     Unusable,
     Verdict,
@@ -25,11 +24,12 @@ from proxy.connectors.refresh.lease import (
     open_intent,
 )
 from proxy.connectors.refresh.owner import Owner
-from proxy.connectors.refresh.settlement import ACTION, ACTOR, APP_MARK
+from proxy.connectors.refresh.settlement import APP_MARK, noted
+from proxy.connectors.refresh.together import Decided, Moment, Step, Together
 from proxy.connectors.refresh.ways import way_of
 from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, open_tokens, optional_ms, to_ms
 from proxy.connectors.seal import SealBrokenError
-from proxy.connectors.store import Row, Transaction
+from proxy.connectors.store import Asked, Row
 from proxy.connectors.vault import Vault
 from proxy.errors import StoreError
 from proxy.secret import Secret
@@ -55,6 +55,9 @@ _CLAIM = """INSERT INTO refreshes (connection_id, fence, owner, beat, attempt_id
 _FREE = """UPDATE refreshes SET owner = NULL, unknowns = $1,
     attempt_id = CASE WHEN $1 = 0 THEN NULL ELSE attempt_id END
     WHERE connection_id = $2 AND fence = $3"""
+_TWINS = """SELECT t.service, t.name FROM connections c JOIN connections t
+    ON t.grant_mark = c.grant_mark AND t.connection_id <> c.connection_id
+    WHERE c.connection_id = $1 ORDER BY t.service, t.name"""
 _KEPT = 8
 
 
@@ -121,15 +124,18 @@ def _less(lease: Lease, over: Mapping[str, bool]) -> Lease:
 
 
 class Ledger:
-    """See the module. ``catalog`` gives the services in force; ``owner`` is this process."""
+    """See the module. ``catalog`` gives the services in force; ``together`` takes the steps.
+
+    ``owner`` is this process.
+    """
 
     def __init__(
-        self, vault: Vault, catalog: Callable[[], Catalog], owner: Owner, clock: Callable[[], float]
+        self, vault: Vault, catalog: Callable[[], Catalog], owner: Owner, together: Together
     ) -> None:
         self._vault = vault
+        self._together = together
         self._catalog = catalog
         self._owner = str(owner)
-        self._clock = clock
         self._over: dict[str, dict[str, bool]] = {}  # attempts of ours that ended while the store was away
 
     def mark_of(self, registration: Registration) -> str:
@@ -147,9 +153,11 @@ class Ledger:
         """
         await self._vault.data_keys.reserve(4)  # two tokens, twice: the row and the journal
         attempt_id = f"att_{secrets.token_hex(8)}"
+        asks = ((_SELECT, connection_id), (_TWINS, connection_id))
         try:
-            async with self._vault.store.transaction() as transaction:
-                verdict = await self._judged(transaction, connection_id, wanted, attempt_id)
+            verdict = await self._together.do(
+                Step(connection_id, asks, lambda rows, at: self._judged(rows, wanted, attempt_id, at))
+            )
         except StoreError:  # the commit may have been kept all the same
             self._ended(connection_id, attempt_id, unknown=False)
             raise
@@ -167,51 +175,50 @@ class Ledger:
         while len(kept) > _KEPT:
             del kept[next(iter(kept))]
 
-    async def _judged(
-        self, transaction: Transaction, connection_id: str, wanted: Wanted, attempt_id: str
-    ) -> Verdict:
-        rows = await transaction.fetch(_SELECT, connection_id)
+    def _judged(
+        self, found: Sequence[Sequence[Row]], wanted: Wanted, attempt_id: str, at: Moment
+    ) -> Decided[Verdict]:
+        rows, twins = found
         if not rows:
-            return Unusable("removed")
-        now = self._clock()
-        standing = self._standing(rows[0], self._over.get(connection_id, {}))
-        lease = standing.lease
-        refusal = judge(standing, wanted, now)
+            return Decided(Unusable("removed"))
+        standing = self._standing(rows[0], self._over.get(rows[0]["connection_id"], {}))
+        refusal = judge(standing, wanted, at.now)
         intent = open_intent(standing, wanted)
-        unknowns = 0 if intent is None else intent.unknowns + (lease.owner is not None)
+        unknowns = 0 if intent is None else intent.unknowns + (standing.lease.owner is not None)
         if refusal is not None and not isinstance(refusal, HeldBy) and rows[0]["owner"] is not None:
-            await transaction.execute(_FREE, unknowns, connection_id, lease.fence)
-            detail = {"outcome": "interrupted", "refused": type(refusal).__name__}
-            await _noted(transaction, now, standing.connection, detail)
+            return _freed(standing, refusal, unknowns)
         if refusal is not None or standing.way is None or standing.tokens is None:
-            return refusal or Unusable("nothing")
-        begun_at = now if intent is None else intent.at
-        await transaction.execute(
-            _CLAIM,
-            connection_id,
-            lease.fence + 1,
-            self._owner,
-            attempt_id,
-            standing.mark,
-            standing.connection.generation,
-            to_ms(begun_at),
-            unknowns,
-            lease.failures,
-            to_ms(now) if wanted.forced else optional_ms(lease.forced_at),
-        )
-        return Claimed(
-            fence=lease.fence + 1,
+            return Decided(refusal or Unusable("nothing"))
+        claimed = Claimed(
+            fence=standing.lease.fence + 1,
             attempt_id=attempt_id,
             connection=standing.connection,
             tokens=standing.tokens,
             way=standing.way,
             unknowns=unknowns,
-            failures=lease.failures,
-            begun_at=begun_at,
+            failures=standing.lease.failures,
+            begun_at=at.now if intent is None else intent.at,
             forced=wanted.forced,
             app=wanted.app,
-            twins=await _twins(transaction, standing),
+            twins=() if standing.way.repeatable else _names(twins),
             row=rows[0],
+        )
+        return Decided(claimed, (self._claiming(claimed, standing, at.now),))
+
+    def _claiming(self, claimed: Claimed, standing: Standing, now: float) -> Asked:
+        forced_at = standing.lease.forced_at
+        return (
+            _CLAIM,
+            claimed.connection.connection_id,
+            claimed.fence,
+            self._owner,
+            claimed.attempt_id,
+            standing.mark,
+            claimed.connection.generation,
+            to_ms(claimed.begun_at),
+            claimed.unknowns,
+            claimed.failures,
+            to_ms(now) if claimed.forced else optional_ms(forced_at),
         )
 
     def _standing(self, row: Row, over: Mapping[str, bool]) -> Standing:
@@ -265,27 +272,18 @@ class Ledger:
         )
 
 
-async def _noted(
-    transaction: Transaction, now: float, connection: Connection, detail: Mapping[str, object]
-) -> None:
-    await audit.record(
-        transaction,
-        now,
-        actor=ACTOR,
-        action=ACTION,
-        subject=f"{connection.service}@{connection.name}",
-        detail={"generation": connection.generation, **detail},
-    )
+def _freed(standing: Standing, refusal: Refusal, unknowns: int) -> Decided[Verdict]:
+    """The lease of a holder that is gone ends, and no other is given."""
+    connection = standing.connection
+    detail = {
+        "generation": connection.generation,
+        "outcome": "interrupted",
+        "refused": type(refusal).__name__,
+    }
+    write = (_FREE, unknowns, connection.connection_id, standing.lease.fence)
+    return Decided(refusal, (write,), (noted(connection, detail),))
 
 
-async def _twins(transaction: Transaction, standing: Standing) -> tuple[str, ...]:
+def _names(twins: Sequence[Row]) -> tuple[str, ...]:
     """Other connections with the same grant: with single-use tokens they end each other's (R129)."""
-    if standing.way is None or standing.way.repeatable:
-        return ()
-    rows = await transaction.fetch(
-        "SELECT service, name FROM connections WHERE grant_mark = $1 AND connection_id <> $2 "
-        "ORDER BY service, name",
-        standing.mark,
-        standing.connection.connection_id,
-    )
-    return tuple(f"{row['service']}@{row['name']}" for row in rows)
+    return tuple(f"{row['service']}@{row['name']}" for row in twins)

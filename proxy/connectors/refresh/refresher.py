@@ -21,6 +21,7 @@ from proxy.connectors.refresh.pauses import Pauses
 from proxy.connectors.refresh.renewal import Fresh, Later, Lost, Means, Renewal, Result
 from proxy.connectors.refresh.schedule import Schedule
 from proxy.connectors.refresh.settlement import Settlement
+from proxy.connectors.refresh.together import Together
 from proxy.connectors.refresh.unsaved import Unsaved
 from proxy.connectors.refresh.ways import way_of
 from proxy.connectors.refusals import lost, removed
@@ -72,10 +73,11 @@ class Refresher:
         self._clock = clock
         self._monotonic = monotonic
         self._gates = Gates()
-        settlement = Settlement(vault, self._services, clock)
+        self._together = Together(vault, clock)
+        settlement = Settlement(vault, self._services, clock, self._together)
         journal = None if data_dir is None else Journal(data_dir, vault.data_keys)
         owner = owner or this_process()
-        ledger = Ledger(vault, self._services, owner, clock)
+        ledger = Ledger(vault, self._services, owner, self._together)
         self._unsaved = Unsaved(settlement, journal, on_event)
         self.kept: Mapping[str, Credential] = self._unsaved.credentials
         self._means = Means(
@@ -300,3 +302,4 @@ class Refresher:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._unsaved.close()
+        await self._together.settled()

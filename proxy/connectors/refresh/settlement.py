@@ -1,22 +1,25 @@
-"""What became of an attempt, written to the vault: every method one transaction.
+"""What became of an attempt, written to the vault: every method one step, committed with those of others.
 
 Tokens are saved as long as the connection's generation is still the one that was refreshed, whoever holds the
 lease by then: a good token is never thrown away for another's failure. Failures count only while the fence is
 the attempt's own (R112, R132).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from proxy.catalog.model import Catalog
-from proxy.connectors import audit, notices
+from proxy.connectors import notices
+from proxy.connectors.audit import Note
+from proxy.connectors.model import Connection
 from proxy.connectors.oauth.answers import Grant
 from proxy.connectors.refresh.events import Flag
 from proxy.connectors.refresh.lease import Claimed, Failure, after
 from proxy.connectors.refresh.renewed import Renewed, renewed
+from proxy.connectors.refresh.together import Decided, Moment, Step, Together
 from proxy.connectors.rows import CONNECTION_COLUMNS, optional_ms, seal_tokens, to_ms
-from proxy.connectors.store import Row, Transaction
+from proxy.connectors.store import Asked, Row
 from proxy.connectors.vault import Vault
 
 ACTOR = "refresh"
@@ -44,6 +47,7 @@ _FORGET = """UPDATE refreshes SET owner = NULL, attempt_id = NULL, attempt_mark 
     WHERE connection_id = $4 AND fence = $5"""
 _KEEP = """UPDATE refreshes SET owner = NULL, unknowns = $1, failures = $2, retry_at = $3, last_error = $4
     WHERE connection_id = $5 AND fence = $6"""
+_IS_OURS = "SELECT fence FROM refreshes WHERE connection_id = $1 AND fence = $2"
 _BURY = """UPDATE connections SET state = 'reauthorization_required', cause = $1, expires_at = $2,
     updated_at = $3, sequence = $4 WHERE connection_id = $5 AND state IN ('active', 'refreshing')"""
 
@@ -62,12 +66,15 @@ class Discarded:
 
 
 class Settlement:
-    """See the module. ``catalog`` gives the services in force."""
+    """See the module. ``catalog`` gives the services in force; ``together`` takes the steps."""
 
-    def __init__(self, vault: Vault, catalog: Callable[[], Catalog], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, vault: Vault, catalog: Callable[[], Catalog], clock: Callable[[], float], together: Together
+    ) -> None:
         self._vault = vault
         self._catalog = catalog
         self._clock = clock
+        self._together = together
 
     async def save(self, claimed: Claimed, grant: Grant) -> Saved | Discarded:
         """Commit what the provider gave; the lease is free and the intent gone afterwards (R113, R114).
@@ -77,25 +84,38 @@ class Settlement:
         Raises:
             StoreError: it is not known to be stored; what the provider gave must not be forgotten.
         """
+        connection_id = claimed.connection.connection_id
+        outcome = await self._together.do(
+            Step(
+                connection_id,
+                ((_FIND, connection_id),),
+                lambda rows, at: self._saving(rows[0], claimed, grant, at),
+                announces=True,
+            )
+        )
+        if isinstance(outcome, Saved):
+            self._vault.erase_soon()
+        return outcome
+
+    def _saving(
+        self, rows: Sequence[Row], claimed: Claimed, grant: Grant, at: Moment
+    ) -> Decided[Saved | Discarded]:
         before = claimed.connection
-        async with self._vault.change(ACTOR, ACTION, f"{before.service}@{before.name}") as change:
-            rows = await change.transaction.fetch(_FIND, before.connection_id)
-            change.detail.update(attempt=claimed.attempt_id, generation=before.generation + 1)
-            if not rows or rows[0]["generation"] != before.generation:
-                await change.transaction.execute(_FORGET, 0, None, None, before.connection_id, claimed.fence)
-                outcome = self._moved(rows[0] if rows else None, claimed, grant)
-                change.detail.update(outcome="discarded" if isinstance(outcome, Discarded) else "repeated")
-                return outcome
-            ring = await self._vault.data_keys.current(change.transaction)
-            new = self._renewed(rows[0], claimed, grant, change.now, change.sequence)
-            row = {**new.row, **seal_tokens(new.row, new.tokens, ring)}
-            await change.transaction.execute(_SAVE, *(row[name] for name in _SAVED_COLUMNS))
-            await change.transaction.execute(_SUCCEEDED, to_ms(change.now), before.connection_id)
-            await change.transaction.execute(_FORGET, 0, None, None, before.connection_id, claimed.fence)
-            await _tell(change.transaction, rows[0], new, change.now)
-            change.detail.update(outcome="refreshed", flags=list(new.flags))
-        self._vault.erase_soon()
-        return Saved(new.row["generation"], new.flags)
+        detail: dict[str, object] = {"attempt": claimed.attempt_id, "generation": before.generation + 1}
+        if not rows or rows[0]["generation"] != before.generation:
+            outcome = self._moved(rows[0] if rows else None, claimed, grant)
+            detail["outcome"] = "discarded" if isinstance(outcome, Discarded) else "repeated"
+            return Decided(outcome, (_forgotten(claimed),), (_note(claimed, detail),))
+        new = self._renewed(rows[0], claimed, grant, at.now, at.sequence)
+        row = {**new.row, **seal_tokens(new.row, new.tokens, at.ring)}
+        detail.update(outcome="refreshed", flags=list(new.flags))
+        writes = (
+            (_SAVE, *(row[name] for name in _SAVED_COLUMNS)),
+            (_SUCCEEDED, to_ms(at.now), before.connection_id),
+            _forgotten(claimed),
+            *_tell(rows[0], new, at.now),
+        )
+        return Decided(Saved(new.row["generation"], new.flags), writes, (_note(claimed, detail),))
 
     def _moved(self, row: Row | None, claimed: Claimed, grant: Grant) -> Saved | Discarded:
         """Whether it is our own tokens that are there: a commit may have been kept that seemed to fail."""
@@ -129,19 +149,20 @@ class Settlement:
         Raises:
             StoreError: it is not noted; the lease goes stale by itself.
         """
-        now = self._clock()
-        left = after(claimed, failure, now, retry_after=retry_after, spread=spread)
-        place = (claimed.connection.connection_id, claimed.fence)
+        left = after(claimed, failure, self._clock(), retry_after=retry_after, spread=spread)
         kept = f"{error}{APP_MARK}{claimed.app}" if failure == "application_fault" else error
         rest = (left.failures, optional_ms(left.retry_at), kept)
-        async with self._vault.store.transaction() as transaction:
-            if left.keeps_intent:
-                touched = await transaction.execute(_KEEP, left.unknowns, *rest, *place)
-            else:
-                touched = await transaction.execute(_FORGET, *rest, *place)
-            if touched:
-                detail = {"outcome": failure, "error": error, "retry_at": left.retry_at}
-                await _audited(transaction, now, claimed, detail)
+        write = (_KEEP, left.unknowns, *rest) if left.keeps_intent else (_FORGET, *rest)
+        detail = {"outcome": failure, "error": error, "retry_at": left.retry_at}
+        place = (claimed.connection.connection_id, claimed.fence)
+
+        def decide(rows: Sequence[Sequence[Row]], _: Moment) -> Decided[None]:
+            if not rows[0]:
+                return Decided(None)  # the lease is another's by now
+            note = _note(claimed, {"generation": claimed.connection.generation, **detail})
+            return Decided(None, ((*write, *place),), (note,))
+
+        await self._together.do(Step(place[0], ((_IS_OURS, *place),), decide))
         return left.retry_at
 
     async def bury(self, claimed: Claimed, cause: str) -> bool:
@@ -152,48 +173,57 @@ class Settlement:
         Returns:
             False when the connection is another's by now, so that nothing was changed.
         """
-        before = claimed.connection
-        async with self._vault.change(ACTOR, ACTION, f"{before.service}@{before.name}") as change:
-            rows = await change.transaction.fetch(_FIND, before.connection_id)
-            change.detail.update(attempt=claimed.attempt_id, cause=cause, generation=before.generation)
-            if not rows or (rows[0]["generation"], rows[0]["fence"]) != (before.generation, claimed.fence):
-                await change.transaction.execute(_FORGET, 0, None, None, before.connection_id, claimed.fence)
-                change.detail.update(outcome="overtaken")
-                return False
-            row, now = rows[0], to_ms(change.now)
-            ended = row["expires_at"]
-            if claimed.forced:
-                ended = now if ended is None else min(now, ended)
-            await change.transaction.execute(_BURY, cause, ended, now, change.sequence, before.connection_id)
-            await change.transaction.execute(_FORGET, 0, None, cause, before.connection_id, claimed.fence)
-            told = {**notices.about(row), "cause": cause}
-            await notices.add(change.transaction, change.now, "connection.reauthorization_required", told)
-            change.detail.update(outcome="dead")
-        return True
+        connection_id = claimed.connection.connection_id
+        return await self._together.do(
+            Step(
+                connection_id,
+                ((_FIND, connection_id),),
+                lambda rows, at: _burying(rows[0], claimed, cause, at),
+                announces=True,
+            )
+        )
 
 
-async def _tell(transaction: Transaction, before: Row, new: Renewed, now: float) -> None:
+def _burying(rows: Sequence[Row], claimed: Claimed, cause: str, at: Moment) -> Decided[bool]:
+    before = claimed.connection
+    detail: dict[str, object] = {"cause": cause, "generation": before.generation}
+    if not rows or (rows[0]["generation"], rows[0]["fence"]) != (before.generation, claimed.fence):
+        note = _note(claimed, {**detail, "outcome": "overtaken"})
+        return Decided(False, (_forgotten(claimed),), (note,))
+    row, now = rows[0], to_ms(at.now)
+    ended = row["expires_at"]
+    if claimed.forced:
+        ended = now if ended is None else min(now, ended)
+    told = {**notices.about(row), "cause": cause}
+    writes = (
+        (_BURY, cause, ended, now, at.sequence, before.connection_id),
+        (_FORGET, 0, None, cause, before.connection_id, claimed.fence),
+        *notices.adding(at.now, "connection.reauthorization_required", told),
+    )
+    return Decided(True, writes, (_note(claimed, {**detail, "outcome": "dead"}),))
+
+
+def _forgotten(claimed: Claimed) -> Asked:
+    return (_FORGET, 0, None, None, claimed.connection.connection_id, claimed.fence)
+
+
+def _tell(before: Row, new: Renewed, now: float) -> tuple[Asked, ...]:
     """News for the operator: a connection that lives again, or answers for another account or less."""
     told: dict[str, Any] = dict(notices.about(new.row))
+    found: list[Asked] = []
     if before["state"] == "reauthorization_required":
-        await notices.add(transaction, now, "connection.recovered", told)
+        found += notices.adding(now, "connection.recovered", told)
     if "account_changed" in new.flags:
-        await notices.add(
-            transaction, now, "connection.account_changed", {**told, "before": before["account"]}
-        )
+        found += notices.adding(now, "connection.account_changed", {**told, "before": before["account"]})
     if "scopes_reduced" in new.flags:
-        await notices.add(transaction, now, "connection.scopes_reduced", told)
+        found += notices.adding(now, "connection.scopes_reduced", told)
+    return tuple(found)
 
 
-async def _audited(
-    transaction: Transaction, now: float, claimed: Claimed, detail: Mapping[str, object]
-) -> None:
-    connection = claimed.connection
-    await audit.record(
-        transaction,
-        now,
-        actor=ACTOR,
-        action=ACTION,
-        subject=f"{connection.service}@{connection.name}",
-        detail={"attempt": claimed.attempt_id, "generation": connection.generation, **detail},
-    )
+def _note(claimed: Claimed, detail: Mapping[str, object]) -> Note:
+    return noted(claimed.connection, {"attempt": claimed.attempt_id, **detail})
+
+
+def noted(connection: Connection, detail: Mapping[str, object]) -> Note:
+    """What the audit tells of a refresh."""
+    return Note(ACTOR, ACTION, f"{connection.service}@{connection.name}", detail)
