@@ -133,7 +133,7 @@ class ControlSide:
         follower = self._core.follower
         if follower is not None:
             self._core.go(follower.note_uses(), "key uses")
-            self._core.go(follower.prune(), "audit")
+            self._core.go(follower.prune(self._core.settings.audit.keep_days), "audit")
         if self._core.refresher is not None:
             self._core.go(self._core.refresher.run(), "refreshes")
         if self._watch is not None:

@@ -36,8 +36,11 @@ class Followed(Protocol):
     async def touch_keys(self, used: Mapping[str, float]) -> None:
         """Note when keys were last used; raises StoreError."""
 
-    async def prune_audit(self) -> int:
-        """Drop old audit rows; raises StoreError."""
+    async def prune_audit(self, days: int) -> int:
+        """Drop audit rows older than that; raises StoreError."""
+
+    async def audit_head(self) -> tuple[int, str] | None:
+        """Number and hash of the audit's last row, None where somebody changed it; raises StoreError."""
 
 
 class VaultFollower:
@@ -128,9 +131,18 @@ class VaultFollower:
             await asyncio.sleep(USE_WRITTEN_S)
             await self.write_uses()
 
-    async def prune(self) -> None:
-        """Drop old audit rows once a day, until cancelled."""
+    async def prune(self, days: int) -> None:
+        """Drop audit rows older than ``days`` once a day, and log where the chain stands, until cancelled."""
         while True:
             with contextlib.suppress(StoreError):
-                await self._vault.prune_audit()
+                await self._vault.prune_audit(days)
+                _tell_chain(await self._vault.audit_head())
             await asyncio.sleep(_DAY_S)
+
+
+def _tell_chain(head: tuple[int, str] | None) -> None:
+    """The log is kept elsewhere than the vault: it can show later what was put back."""
+    if head is None:
+        log.event("audit_chain_broken", level="error")
+    else:
+        log.event("audit_chain", head=f"{head[0]}:{head[1]}")

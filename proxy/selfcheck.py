@@ -11,6 +11,7 @@ from proxy.assembly.inforce import catalog_of, check_names, declared_keys
 from proxy.assembly.providers import declared_registrations, webhook_key
 from proxy.assembly.vaults import master_key_of, needs_vault, open_vault, vault_exists, vault_place
 from proxy.catalog.model import Catalog
+from proxy.connectors.audit_log import ChainReport
 from proxy.errors import ConfigurationError, Fault, SetupError
 from proxy.forwarding.egress import Dialer
 from proxy.settings import Settings
@@ -85,10 +86,11 @@ def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
             report.facts["vault"] = f"will be made in {place}"
         return
 
-    async def look() -> tuple[int, int, tuple[str, ...]]:
+    async def look() -> tuple[int, int, tuple[str, ...], ChainReport]:
         vault = await open_vault(settings, catalog)
         try:
-            return len(vault.connections()), len(vault.keys()), vault.notices
+            chain = await vault.verify_audit()
+            return len(vault.connections()), len(vault.keys()), vault.notices, chain
         finally:
             await vault.close()
 
@@ -96,3 +98,21 @@ def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
     if found is not None:
         report.facts["vault"] = f"{place}: opens, {found[0]} connections, {found[1]} keys"
         report.warnings.extend(Fault("vault", notice) for notice in found[2])
+        _tell_chain(report, found[3])
+
+
+def _tell_chain(report: Report, chain: ChainReport) -> None:
+    """What the audit's chain came to: what is not as it was written is a fault."""
+    report.facts["audit"] = (
+        f"{chain.rows} rows in the chain, {chain.pruned} before them dropped by age; "
+        f"head {chain.number}:{chain.hash}"
+    )
+    report.faults.extend(Fault("audit", str(fault)) for fault in chain.faults)
+    if chain.fault_count > len(chain.faults):
+        report.faults.append(Fault("audit", f"{chain.fault_count - len(chain.faults)} more such faults"))
+    if chain.loose:
+        told = f"{chain.loose} rows are not in the chain (yet): an older release wrote them, or somebody else"
+        report.warnings.append(Fault("audit", told))
+    if chain.late:
+        told = f"{chain.late} rows came into the chain after they were written, by an older release"
+        report.facts["audit, taken in late"] = told

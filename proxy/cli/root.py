@@ -39,7 +39,7 @@ _BRANCHES: Mapping[str, _Branch] = {
     "ca": _Branch("ca", "ca"),
     "snippet": _Branch("snippet", "snippet"),
     "run": _Branch("run", "run", {"allow_interspersed_args": False}),
-    "audit": _Branch("history", "audit"),
+    "audit": _Branch("history", "group"),
 }
 _OURS = ("version", "--version")  # in every tree
 

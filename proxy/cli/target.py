@@ -1,7 +1,7 @@
 """Which proxy a command is about: the vault of this machine, or a server's admin API."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -71,20 +71,28 @@ class Operator(Protocol):
         ...
 
 
+async def pages(
+    operator: Operator, name: str, query: Mapping[str, Any] | None = None, *, most: int | None = None
+) -> AsyncIterator[list[Document]]:
+    """The pages of a list, up to the first ``most`` items."""
+    count = 0
+    cursor: str | None = None
+    while True:
+        left = _PAGE if most is None else min(_PAGE, most - count)
+        asked = {**(query or {}), "limit": left, **({"cursor": cursor} if cursor else {})}
+        page = await operator.do(name, query=asked)
+        yield page["items"]
+        count += len(page["items"])
+        cursor = page["next"]
+        if cursor is None or (most is not None and count >= most):
+            return
+
+
 async def all_pages(
     operator: Operator, name: str, query: Mapping[str, Any] | None = None, *, most: int | None = None
 ) -> list[Document]:
     """The items of every page of a list, or the first ``most``."""
-    found: list[Document] = []
-    cursor: str | None = None
-    while True:
-        left = _PAGE if most is None else min(_PAGE, most - len(found))
-        asked = {**(query or {}), "limit": left, **({"cursor": cursor} if cursor else {})}
-        page = await operator.do(name, query=asked)
-        found += page["items"]
-        cursor = page["next"]
-        if cursor is None or (most is not None and len(found) >= most):
-            return found
+    return [one async for page in pages(operator, name, query, most=most) for one in page]
 
 
 @dataclass(frozen=True, slots=True)

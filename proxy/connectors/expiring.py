@@ -1,7 +1,8 @@
 """Warnings before access runs out: of refresh tokens that end, and of a vault that is a copy."""
 
 from proxy.connectors import notices
-from proxy.connectors.rows import to_json, to_ms
+from proxy.connectors.audit import Note
+from proxy.connectors.rows import to_ms
 from proxy.connectors.store import Row, Transaction
 from proxy.connectors.vault_upkeep import UpkeepVault
 
@@ -25,6 +26,7 @@ async def warn(vault: UpkeepVault, now: float) -> int:
     async with vault.store.transaction() as transaction:
         if vault.is_copy:
             told = await _once(
+                vault,
                 transaction,
                 now,
                 mark=f"copy:{vault.incarnation}",
@@ -36,10 +38,10 @@ async def warn(vault: UpkeepVault, now: float) -> int:
                 await notices.add(transaction, now, "vault.copy_found", {})
             return int(told)
         ending = await transaction.fetch(_ENDING, to_ms(now + max(WARN_DAYS) * _DAY_S))
-        return sum([await _warn(transaction, now, row) for row in ending])
+        return sum([await _warn(vault, transaction, now, row) for row in ending])
 
 
-async def _warn(transaction: Transaction, now: float, row: Row) -> bool:
+async def _warn(vault: UpkeepVault, transaction: Transaction, now: float, row: Row) -> bool:
     left_s = row["refresh_expires_at"] / 1000 - now
     threshold = min(days for days in WARN_DAYS if left_s <= days * _DAY_S)
     data = {
@@ -50,6 +52,7 @@ async def _warn(transaction: Transaction, now: float, row: Row) -> bool:
     }
     mark = f"expiring:{row['connection_id']}:{row['refresh_expires_at']}:{threshold}"
     told = await _once(
+        vault,
         transaction,
         now,
         mark=mark,
@@ -63,17 +66,17 @@ async def _warn(transaction: Transaction, now: float, row: Row) -> bool:
 
 
 async def _once(
-    transaction: Transaction, now: float, *, mark: str, action: str, subject: str, detail: dict[str, object]
+    vault: UpkeepVault,
+    transaction: Transaction,
+    now: float,
+    *,
+    mark: str,
+    action: str,
+    subject: str,
+    detail: dict[str, object],
 ) -> bool:
     """The audit's row remembers that it was told: it is kept far longer than a warning comes ahead."""
-    added = await transaction.execute(
-        "INSERT INTO audit (audit_id, at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6) "
-        "ON CONFLICT (audit_id) DO NOTHING",
-        mark,
-        to_ms(now),
-        "proxy",
-        action,
-        subject,
-        to_json(detail),
-    )
-    return added > 0
+    if await transaction.fetch("SELECT 1 AS told FROM audit WHERE audit_id = $1", mark):
+        return False
+    await vault.audit_log.record(transaction, now, Note("proxy", action, subject, detail, mark))
+    return True

@@ -57,3 +57,8 @@ async def _create(store: Store, data_keys: DataKeys, now: float) -> Sequence[Row
 def mark(key: bytes, token: Secret) -> bytes:
     """A keyed fingerprint: equal for equal tokens, of no use without the vault's data keys."""
     return hmac.new(key, token.reveal().encode(), hashlib.sha256).digest()[:MARK_BYTES]
+
+
+def secret_for(key: bytes, purpose: str) -> bytes:
+    """A secret derived from the key of the fingerprints; one for each purpose."""
+    return hmac.digest(key, b"purpose:" + purpose.encode(), hashlib.sha256)

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from proxy.connectors import audit
-from proxy.connectors.audit import KEEP_DAYS, AuditEntry
+from proxy.connectors.audit import About, AuditEntry
+from proxy.connectors.audit_log import KEEP_DAYS, AuditLog, ChainReport, Remembered
 from proxy.connectors.changes import read_changes
 from proxy.connectors.datakeys import DataKeys
 from proxy.connectors.snapshot import Snapshot, advance
@@ -29,10 +30,14 @@ class Change:
 
 
 class LiveStore:
-    """``snapshot`` is always one committed state of the store; it is replaced, never changed."""
+    """``snapshot`` is always one committed state of the store; it is replaced, never changed.
 
-    def __init__(self, store: Store, data_keys: DataKeys, clock: Clock) -> None:
+    ``audit_log``: for those who write audit rows in transactions of their own.
+    """
+
+    def __init__(self, store: Store, data_keys: DataKeys, clock: Clock, audit_log: AuditLog) -> None:
         self.snapshot = Snapshot()
+        self.audit_log = audit_log
         self._store = store
         self._data_keys = data_keys
         self._clock = clock
@@ -121,8 +126,8 @@ class LiveStore:
         async with self._store.transaction() as transaction:
             change = Change(transaction, await next_sequence(transaction), self._clock())
             yield change
-            await audit.record(
-                transaction, change.now, actor=actor, action=action, subject=subject, detail=change.detail
+            await self.audit_log.record(
+                transaction, change.now, audit.Note(actor, action, subject, change.detail)
             )
         await self.take_in(change.sequence)
 
@@ -141,18 +146,40 @@ class LiveStore:
     async def record(self, actor: str, action: str, subject: str, detail: Mapping[str, object]) -> None:
         """An audit row for something that changes nothing here, such as a token revealed to a service key."""
         async with self._store.transaction() as transaction:
-            await audit.record(
-                transaction, self._clock(), actor=actor, action=action, subject=subject, detail=detail
-            )
+            note = audit.Note(actor, action, subject, detail)
+            await self.audit_log.record(transaction, self._clock(), note)
 
     async def audit(
-        self, *, since: float = 0.0, before: audit.Mark = audit.LAST, limit: int = 1000
+        self,
+        *,
+        since: float = 0.0,
+        until: float | None = None,
+        about: About = About(),  # noqa: B008  # frozen
+        start: audit.Mark | None = None,
+        oldest_first: bool = False,
+        limit: int = 1000,
     ) -> tuple[AuditEntry, ...]:
-        """Audit rows, newest first."""
+        """Audit rows, newest first unless said; see :func:`proxy.connectors.audit.read`."""
         async with self._store.snapshot() as transaction:
-            return await audit.read(transaction, since=since, before=before, limit=limit)
+            return await audit.read(
+                transaction,
+                since=since,
+                until=until,
+                about=about,
+                start=start,
+                oldest_first=oldest_first,
+                limit=limit,
+            )
 
     async def prune_audit(self, days: int = KEEP_DAYS) -> int:
-        """Drop audit rows older than ``days``."""
-        async with self._store.transaction() as transaction:
-            return await audit.prune(transaction, self._clock(), days)
+        """Chain what an older release wrote, then drop audit rows older than ``days``; how many."""
+        await self.audit_log.take_in(self._store, self._clock())
+        return await self.audit_log.prune(self._store, self._clock(), days)
+
+    async def audit_head(self) -> Remembered | None:
+        """The chain's last row; see :meth:`AuditLog.head`."""
+        return await self.audit_log.head(self._store)
+
+    async def verify_audit(self, remembered: Remembered | None = None) -> ChainReport:
+        """Look whether the audit is as it was written; see :meth:`AuditLog.verify`."""
+        return await self.audit_log.verify(self._store, remembered)

@@ -166,6 +166,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             created_at BIGINT NOT NULL)""",
         "ALTER TABLE sessions ADD COLUMN user_name TEXT NOT NULL DEFAULT 'admin'",
     ),
+    (
+        # the chain over the audit; a release that does not know it leaves its rows out of it
+        "ALTER TABLE audit ADD COLUMN number BIGINT",
+        "ALTER TABLE audit ADD COLUMN chained TEXT",
+        "ALTER TABLE audit ADD COLUMN hash BYTEA",
+        "CREATE INDEX audit_number ON audit (number)",  # not unique: a forged row must not stop real ones
+        """CREATE TABLE audit_chain (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            number BIGINT NOT NULL,
+            hash BYTEA NOT NULL,
+            pruned BIGINT NOT NULL,
+            pruned_hash BYTEA NOT NULL,
+            begun_at BIGINT NOT NULL,
+            mac BYTEA NOT NULL)""",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

@@ -4,8 +4,6 @@ Reads (``snapshot``, ``connections``, ``keys``) never wait. Writes are one trans
 audit row, and are in the snapshot when they return. Other processes see them through the store's sequence.
 """
 
-import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,9 +13,10 @@ from proxy.catalog.model import Catalog, Scheme
 from proxy.catalog.params import check_config
 from proxy.catalog.reader import nearest
 from proxy.connectors import notices
+from proxy.connectors.audit_log import AuditLog
 from proxy.connectors.checked import check_name, token_fault
 from proxy.connectors.datakeys import DataKeys
-from proxy.connectors.identity import mark, open_identity
+from proxy.connectors.identity import mark, open_identity, secret_for
 from proxy.connectors.live import Change, Clock
 from proxy.connectors.masterkey import MasterKeySource
 from proxy.connectors.model import Connection, Tokens
@@ -48,7 +47,7 @@ class Vault(UpkeepVault):
         mark_key: bytes,
         incarnation: str,
     ) -> None:
-        super().__init__(store, data_keys, clock)
+        super().__init__(store, data_keys, clock, AuditLog(secret_for(mark_key, "audit")))
         self.notices: tuple[str, ...] = ()
         self._catalog = catalog
         self._mark_key = mark_key
@@ -78,6 +77,7 @@ class Vault(UpkeepVault):
             mark_key = await open_identity(store, data_keys, clock())
             incarnation = await store.incarnation()
             vault = cls(store, data_keys, clock, catalog=catalog, mark_key=mark_key, incarnation=incarnation)
+            await vault.audit_log.begin(store, clock())
             await vault._load()
             if vault.is_copy:
                 vault.notices = (vault.copy_warning,)
@@ -95,7 +95,7 @@ class Vault(UpkeepVault):
 
     def secret_for(self, purpose: str) -> bytes:
         """A secret that every process has that opened this vault, and nobody else; one for each purpose."""
-        return hmac.digest(self._mark_key, b"purpose:" + purpose.encode(), hashlib.sha256)
+        return secret_for(self._mark_key, purpose)
 
     async def save_connection(
         self,

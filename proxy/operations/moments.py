@@ -41,7 +41,7 @@ def _time(text: str) -> float:
     return time.timestamp()
 
 
-def parse_since(text: str, *, now: float) -> float:
+def parse_since(text: str, *, now: float, place: str = "since") -> float:
     """``7d``, ``12h`` before ``now``, or an RFC 3339 time, as seconds since the epoch.
 
     Raises:
@@ -50,4 +50,4 @@ def parse_since(text: str, *, now: float) -> float:
     try:
         return parse_moment(text, now, -1)
     except ValueError as error:
-        raise ConfigurationError(Fault("since", str(error))) from None
+        raise ConfigurationError(Fault(place, str(error))) from None

@@ -16,7 +16,7 @@ from proxy.secret import Secret
 from proxy.settings import kinds
 from proxy.settings.accounts import Base44, DeclaredKey, Registration, Source, Webhook
 from proxy.settings.kinds import Listen, SecretSource
-from proxy.settings.observing import Log, Tracing
+from proxy.settings.observing import Audit, Log, Tracing
 from proxy.settings.spec import entries, named, section, setting
 
 
@@ -264,5 +264,6 @@ class Settings:
     keys: Mapping[str, DeclaredKey] = named(DeclaredKey, "NAME", "backend")
     base44: Base44 = section(Base44)
     webhook: Webhook = section(Webhook)
+    audit: Audit = section(Audit)
     log: Log = section(Log)
     tracing: Tracing = section(Tracing)

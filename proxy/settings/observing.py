@@ -1,4 +1,4 @@
-"""The settings of what the proxy tells of itself: ``[log]`` and ``[tracing]``."""
+"""The settings of what the proxy tells of itself: ``[audit]``, ``[log]`` and ``[tracing]``."""
 # ruff: noqa: RUF009  # setting() returns a dataclass field
 
 from dataclasses import dataclass
@@ -8,6 +8,15 @@ from proxy.settings import kinds
 from proxy.settings.spec import setting
 
 ToServices = Literal["unchanged", "continued", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """``[audit]``: who changed or revealed what, kept in the vault."""
+
+    keep_days: int = setting(
+        kinds.integer(least=90), 400, "How long rows are kept; 90 at least.", unit="days"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ def test_a_day_of_an_operator_elsewhere(there: There, cli: Inside, remotely: Cal
         ("registrations", "list"),
         ("services",),
         ("audit",),
+        ("audit", "verify"),
     ):
         for form in ((), ("--json",)):
             here, far = locally(there, cli, *words, *form), remotely(*words, *form)

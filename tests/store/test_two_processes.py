@@ -118,7 +118,7 @@ async def _say(processes: list[asyncio.subprocess.Process]) -> list[Any]:
 
 
 async def test_two_processes_of_eight_tasks_each(place: VaultPlace) -> None:
-    """No change is lost or done twice, numbers have no gap, one default, and all processes end up alike (R148)."""
+    """Nothing is lost or done twice, numbers have no gap, one default, all end up alike, the audit is a chain (R148)."""
     seed = random.randrange(1000)  # of the test run's own seed
     async with place.store() as store:
         before = await store.sequence()
@@ -134,6 +134,8 @@ async def test_two_processes_of_eight_tasks_each(place: VaultPlace) -> None:
         assert vault.snapshot.sequence == before + len(told)
         rows = [row for row in await vault.audit(limit=10_000) if row.actor == "operator"]
         _check_connections(vault, told)
+        chain = await vault.verify_audit()
+    assert (chain.faults, chain.loose, chain.rows) == ((), 0, chain.number)
     assert collections.Counter(row.action.partition(".")[0] for row in rows) == collections.Counter(
         "key" if one["work"] == "key" else "connection" for one in told
     )

@@ -1,8 +1,12 @@
 """``vault`` and ``audit``: what they say, refuse and leave behind."""
 
+import contextlib
+import csv
+import io
 import json
 import re
 import shutil
+import sqlite3
 import stat
 import time
 from pathlib import Path
@@ -226,3 +230,41 @@ def test_a_webhook_that_cannot_work_is_refused(cli: Inside, lines: str, said: st
     done = cli("check")
     assert done.code == 3
     assert said in done.err
+
+
+def test_the_audit_is_filtered_and_exported(cli: Inside) -> None:
+    """By key, connection, action and time; exported oldest first as JSON lines or a table, with number and hash (R157)."""
+    key = cli("keys", "create", "backend", "--allow", "slack", "--json").document["id"]
+    assert cli("connections", "freeze", "slack").code == 0
+    actions = {
+        ("--key", "backend"): ["key.create"],
+        ("--key", key): ["key.create"],
+        ("--connection", "slack@default"): ["connection.freeze", "connection.save"],
+        ("--connection", "slack", "--action", "connection.save"): ["connection.save"],
+        ("--user", "ada"): [],
+        ("--until", "1h"): [],
+    }
+    for words, wanted in actions.items():
+        assert [one["action"] for one in cli("audit", *words, "--json").document] == wanted, words
+    lines = [json.loads(line) for line in cli("audit", "export").out.splitlines()]
+    assert [one["number"] for one in lines] == [1, 2, 3]
+    assert [one["action"] for one in lines] == ["connection.save", "key.create", "connection.freeze"]
+    rows = list(csv.DictReader(io.StringIO(cli("audit", "export", "--format", "csv", "--since", "1h").out)))
+    assert [(row["action"], row["hash"]) for row in rows] == [(one["action"], one["hash"]) for one in lines]
+    assert json.loads(rows[1]["detail"]) == lines[1]["detail"]
+    assert cli("audit", "export", "--since", "later").code == 3
+
+
+def test_a_changed_audit_is_a_fault(cli: Inside) -> None:
+    """``audit verify`` and ``check`` name the row that was changed, and end with 1 and 3; before that all is well (R157)."""
+    told = cli("audit", "verify", "--json").document
+    assert (told["intact"], told["rows"], told["faults"]) == (True, 1, [])
+    assert cli("check").code == 0
+    assert cli("audit", "verify", "--head", told["head"]).out.endswith("intact\n")
+    assert cli("audit", "verify", "--head", "5" + told["head"][1:]).code == 1
+    with contextlib.closing(sqlite3.connect(cli.data / "vault.db", isolation_level=None)) as database:
+        database.execute("UPDATE audit SET actor = 'nobody'")
+    found = cli("audit", "verify")
+    assert (found.code, "row 1: was changed" in found.err, "1 faults" in found.out) == (1, True, True)
+    checked = cli("check")
+    assert (checked.code, "audit: row 1: was changed" in checked.err) == (3, True)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+from structlog.testing import capture_logs
+
 from proxy.connectors.snapshot import Snapshot
 from proxy.errors import StoreError
 from proxy.following import LATE_S, STALE_S, VaultFollower
@@ -19,6 +21,8 @@ class Vault:
         self.next: Snapshot | None = None
         self.broken = False
         self.used: list[Mapping[str, float]] = []
+        self.kept_days = 0
+        self.head_read = asyncio.Event()
         self.listeners: list[Callable[[], None]] = []
 
     async def catch_up(self) -> None:
@@ -33,9 +37,14 @@ class Vault:
         self._fail()
         self.used.append(used)
 
-    async def prune_audit(self) -> int:
+    async def prune_audit(self, days: int) -> int:
         self._fail()
+        self.kept_days = days
         return 0
+
+    async def audit_head(self) -> tuple[int, str] | None:
+        self.head_read.set()
+        return 7, "ab" * 32
 
     def _fail(self) -> None:
         if self.broken:
@@ -123,3 +132,19 @@ def test_uses_are_written_and_a_failing_store_costs_only_them() -> None:
     scene.vault.broken = True
     asyncio.run(scene.follower.write_uses())
     assert scene.vault.used == [{"k1": 5.0}]
+
+
+def test_the_audit_is_dropped_by_age_and_its_head_is_logged() -> None:
+    """At the start, and then daily: rows older than the setting go, and the log keeps where the chain stands (R157)."""
+    scene = Scene()
+
+    async def once() -> None:
+        task = asyncio.create_task(scene.follower.prune(123))
+        await scene.vault.head_read.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with capture_logs() as told:
+        asyncio.run(once())
+    assert scene.vault.kept_days == 123
+    assert [(one["event"], one["head"]) for one in told] == [("audit_chain", "7:" + "ab" * 32)]

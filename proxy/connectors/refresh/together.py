@@ -152,7 +152,8 @@ class Together:
             decided = [_decided(step, [rest.pop(0) for _ in step.asks], moment) for step in steps]
             told = [one for one in decided if isinstance(one, Decided)]
             await transaction.execute_each(*(write for one in told for write in one.writes))
-            await audit.record_each(transaction, moment.now, [note for one in told for note in one.notes])
+            notes = [note for one in told for note in one.notes]
+            await vault.audit_log.record_each(transaction, moment.now, notes)
         if announces:
             await vault.take_in(sequence)
         return decided

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from aiohttp import hdrs, web
 
+from proxy.connectors.audit import KEY_ACTOR
 from proxy.errors import AmbiguousKey, InvalidKey, NotPermitted, RateLimited
 from proxy.forwarding.keys import NO_KEY, Grant, KeyRing
 from proxy.forwarding.permits import Permit
@@ -64,7 +65,7 @@ class Asker:
     @property
     def actor(self) -> str:
         """Whom the audit names."""
-        return f"service key {self.key_id}"
+        return f"{KEY_ACTOR}{self.key_id}"
 
     def connection_of(self, service: str) -> str | None:
         """The one connection of a service that the key is for; None: the service's default one.

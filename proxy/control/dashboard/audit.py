@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from proxy.connectors.audit import AuditEntry
+from proxy.connectors.audit import About
 from proxy.control.dashboard.frame import Frame
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError
@@ -12,7 +12,13 @@ from proxy.operations.moments import parse_since
 
 _READ = 5000
 _SHOWN = 200
-_SINCE = (("1h", "Last hour"), ("24h", "Last day"), ("7d", "Last 7 days"), ("90d", "Last 90 days"))
+_SINCE = (
+    ("1h", "Last hour"),
+    ("24h", "Last day"),
+    ("7d", "Last 7 days"),
+    ("90d", "Last 90 days"),
+    ("365d", "Last year"),
+)
 _DEFAULT = "7d"
 
 
@@ -36,7 +42,8 @@ class AuditPage:
         except ConfigurationError:
             given["since"], since = _DEFAULT, parse_since(_DEFAULT, now=ground.clock())
         rows = await ground.vault.audit(since=since, limit=_READ)
-        found = [one for one in rows if _fits(one, given["actor"], given["action"], given["subject"])]
+        about = About(**{name: given[name] for name in ("actor", "action", "subject") if given[name]})
+        found = await ground.vault.audit(since=since, about=about, limit=_READ)
         return self.frame.page(
             "audit",
             visitor,
@@ -44,16 +51,9 @@ class AuditPage:
             entries=found[:_SHOWN],
             count=len(found),
             given=given,
+            keep_days=ground.settings().audit.keep_days,
             since=given["since"] or _DEFAULT,
             choices=_SINCE,
             actors=sorted({one.actor for one in rows}),
             actions=sorted({one.action for one in rows}),
         )
-
-
-def _fits(one: AuditEntry, actor: str, action: str, subject: str) -> bool:
-    return (
-        (not actor or one.actor == actor)
-        and (not action or one.action == action)
-        and subject.lower() in one.subject.lower()
-    )

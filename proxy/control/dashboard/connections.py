@@ -9,7 +9,7 @@ from multidict import MultiMapping
 from proxy.assembly.providers import token_endpoint
 from proxy.connecting import missing_scopes
 from proxy.connectors import causes, expiring
-from proxy.connectors.audit import AuditEntry
+from proxy.connectors.audit import About, AuditEntry
 from proxy.connectors.model import Connection
 from proxy.connectors.refresh import states
 from proxy.connectors.vault import Vault
@@ -20,7 +20,6 @@ from proxy.disconnecting import Disconnecting
 from proxy.verify import verify_all
 
 _HISTORY = 30
-_LOOKED_THROUGH = 1000
 _ADVICE: Mapping[str, str] = {
     causes.OPERATOR: "Put it in use again when whatever it was frozen for is over.",
     causes.COPY: "Once the original is out of use: connector-proxy vault adopt.",
@@ -192,5 +191,4 @@ class ConnectionPages:
 
 async def _history(vault: Vault, subject: str) -> list[AuditEntry]:
     """What happened to a connection, newest first."""
-    entries = await vault.audit(limit=_LOOKED_THROUGH)
-    return [one for one in entries if one.subject == subject][:_HISTORY]
+    return list(await vault.audit(about=About(connection=subject), limit=_HISTORY))

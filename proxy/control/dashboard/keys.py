@@ -7,7 +7,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from proxy.catalog.recipes import Recipe
-from proxy.connectors.audit import AuditEntry
+from proxy.connectors.audit import About, AuditEntry
 from proxy.control.dashboard.frame import Frame, MissingPageError, sentences, text_of
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault
@@ -18,7 +18,7 @@ from proxy.snippets import KEY_VARIABLE, Snippet, snippets_of
 
 _BAD = 400
 _DIGITS = 10
-_LOOKED_THROUGH = 1000
+_HISTORY = 100
 _METHODS = ("GET,HEAD", "GET", "POST", "GET,POST", "GET,POST,PATCH,PUT,DELETE")
 _EXPIRY = (
     ("", "never"),
@@ -79,8 +79,7 @@ class KeyPages:
         raise MissingPageError("There is no such key.")
 
     async def _history(self, key_id: str) -> list[AuditEntry]:
-        entries = await self.frame.ground.vault.audit(limit=_LOOKED_THROUGH)
-        return [one for one in entries if one.subject == key_id]
+        return list(await self.frame.ground.vault.audit(about=About(key=key_id), limit=_HISTORY))
 
     # --- a new one --------------------------------------------------------------------------------------
 
