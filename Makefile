@@ -47,6 +47,7 @@ test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those wit
 	$(BIN)/coverage report
 
 bench: tools $(VENV)/.dev $(VENV)/.bench ## measures added latency and throughput on this machine
+	$(BIN)/python tests/benchmarks/links.py
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 chaos: $(VENV)/.dev ## kills, cuts and outages by the hundred, about 10 minutes: nothing may be lost (ARGS="--rounds 50 --seed 1")

@@ -110,6 +110,8 @@ MAP = AddressMap(
     Arrival(b"http://127.0.0.1:8080", b"/github@a"),
     Capabilities(b"s").minting(GITHUB, record("*"), 0.0),
 )
+NOWHERE = AddressMap(SERVICES["slack"], {}, Arrival(b"http://127.0.0.1:8080", b"/slack"))
+"""Knows none of the addresses below: bodies keep their length."""
 NAMES = ["url", "*_url", "@odata.nextLink", "urls.*", "session_endpoints.*"]
 ADDRESSES = st.sampled_from(
     [
@@ -231,6 +233,24 @@ def test_declared_members_and_nothing_else(data: st.DataObject, value: Any, cuts
     before = "".join(writer.before).encode("utf-8", "surrogatepass")
     after = "".join(writer.after).encode("utf-8", "surrogatepass")
     assert through(before, cuts) == after
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), value=VALUES, cuts=CUTS)
+def test_no_more_than_one_value_is_held(data: st.DataObject, value: Any, cuts: list[int]) -> None:
+    """Whatever has come, at most one string of it waits, or the few bytes that may be the beginning of one (R56)."""
+    writer = Writer(data)
+    writer.value([value], None, None)
+    body = "".join(writer.before).encode("utf-8", "surrogatepass")
+    longest = max(
+        (len(one.encode("utf-8", "surrogatepass")) for one in writer.before if one[0:1] == '"'), default=0
+    )
+    members = Members(Names(NAMES), NOWHERE)
+    places = sorted({min(cut, len(body)) for cut in cuts} | {0, len(body)})
+    passed = 0
+    for start, end in pairwise(places):
+        passed += len(members.feed(body[start:end]))
+        assert end - passed <= max(longest, len(rb'"\u0068\u0074\u0074\u0070') - 1)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -18,7 +18,7 @@ from proxy.forwarding.routing import is_default, is_named, refuse_dot_segments
 # Scheme, authority, path. RFC 3986 §3.2 ends the authority at the first of "/", "?", "#"; "{" begins a
 # template's expression (RFC 6570). Whoever writes anything else behind the host is not understood here.
 _URL = re.compile(rb"(https?://[a-z0-9.:\[\]-]+)(?:(?=[?#{])|\Z|(/[^?#{]*))")
-_UNSENDABLE = re.compile(rb"[^\x21-\x7e]|\\")
+_SENDABLE = bytes(set(range(0x21, 0x7F)) - {0x5C})
 _PRESIGNED_SCHEME = b"https://"
 _HOST_NAME = re.compile(rb"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 
@@ -77,7 +77,7 @@ class AddressMap:
     def find(self, url: bytes) -> Found | None:
         """What the beginning of ``url`` becomes; None when the URL stays as it is."""
         hit = _URL.match(url)
-        if hit is None or _UNSENDABLE.search(url) is not None:
+        if hit is None or url.translate(None, _SENDABLE):
             return None
         origin, path = hit.groups(b"")
         presigned = self._presigned[origin]

@@ -29,7 +29,8 @@ _ESCAPE = 24  # bytes of ``"http`` with every letter written as an escape, witho
 _END = re.compile(rb'(?:[^"\\]++|\\.)*+(")', re.DOTALL)
 _UNIT = re.compile(rb"\\u[0-9a-fA-F]{4}|\\.|[^\\]", re.DOTALL)
 _MAYBE_BEGUN = re.compile(rb'"[\\uhtp0-9a-fA-F]*')
-_COLON, _QUOTE, _BACKSLASH = b':"\\'
+_BACKSLASH = 0x5C
+_COLONS = frozenset({b":", b": "})  # as nearly everybody writes them
 _BRACKET = re.compile(rb'[{}\[\]"]')
 
 
@@ -218,6 +219,9 @@ class Members:
 
 def _end_of_string(data: bytes, start: int) -> int | None:
     """Where the quote is that closes the one at ``start``."""
+    end = data.find(b'"', start + 1)
+    if end < 0 or data.find(b"\\", start + 1, end) < 0:  # nothing is escaped in most addresses
+        return None if end < 0 else end
     hit = _END.match(data, start + 1)
     return None if hit is None else hit.start(1)
 
@@ -225,23 +229,18 @@ def _end_of_string(data: bytes, start: int) -> int | None:
 def _name_before(data: bytes, start: int) -> bytes | None:
     """The name, as it is written, of the member whose value begins at ``start``; None: none does."""
     least = max(0, start - LOOK_BACK)
-    at = _skipped_back(data, start - 1, least)
-    if at < least or data[at] != _COLON:
+    closing = data.rfind(b'"', least, start)
+    if closing < 0:
         return None
-    at = _skipped_back(data, at - 1, least)
-    if at < least or data[at] != _QUOTE or _is_escaped(data, at, least):
+    between = data[closing + 1 : start]
+    if between not in _COLONS and between.strip(_BLANK) != b":":
         return None
-    opening = data.rfind(b'"', least, at)
+    if closing > least and data[closing - 1] == _BACKSLASH and _is_escaped(data, closing, least):
+        return None
+    opening = data.rfind(b'"', least, closing)
     while opening > least and data[opening - 1] == _BACKSLASH and _is_escaped(data, opening, least):
         opening = data.rfind(b'"', least, opening)
-    return None if opening < 0 else data[opening + 1 : at]
-
-
-def _skipped_back(data: bytes, at: int, least: int) -> int:
-    """The place of the last byte up to ``at`` that is no blank."""
-    while at >= least and data[at] in _BLANK:
-        at -= 1
-    return at
+    return None if opening < 0 else data[opening + 1 : closing]
 
 
 def _is_escaped(data: bytes, at: int, least: int) -> bool:
