@@ -1,6 +1,10 @@
-"""Bodies in which a key may stand, read whole before they are sent; all others stream (design §4)."""
+"""Bodies in which a key may stand, read before they are sent; all others stream (design §4).
+
+Forms and SOAP are read whole. Of ``multipart/form-data``, which carries files, the beginning is.
+"""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +14,7 @@ from proxy.catalog.model import KeyPlace, Service
 from proxy.errors import BadRequest, BodyTooLarge, InvalidKey, RequestError, RequestTimeout
 from proxy.forwarding.caller import CONTINUE, CallerConnection
 from proxy.forwarding.form import field_names, form_values, is_form, refuse_key, without_key
+from proxy.forwarding.formdata import boundary_of, key_fields, without
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import NO_KEY, Presented, body_places, find_key
 from proxy.forwarding.nested import multipart
@@ -50,6 +55,33 @@ async def hold(
     return bytes(body)
 
 
+async def hold_start(head: Head, payload: StreamReader, caller: CallerConnection) -> bytes:
+    """The beginning of a body: ``UNKNOWN_CALLER_BYTES``, or what has come of it within ``HOLD_S`` seconds.
+
+    All of it, if ``payload`` is at its end then.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    if head.expects_continue and not payload.is_eof():
+        caller.write(CONTINUE)
+    start = bytearray()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HOLD_S):
+            while len(start) < UNKNOWN_CALLER_BYTES and not payload.at_eof():
+                start += await _read(payload, UNKNOWN_CALLER_BYTES - len(start))
+    return bytes(start)
+
+
+async def _read(payload: StreamReader, most: int) -> bytes:
+    try:
+        return await payload.read(most)
+    except (ConnectionError, BadRequest):
+        raise
+    except Exception as error:
+        raise BadRequest("the request body is not well-formed") from error
+
+
 class Known(NamedTuple):
     """What is known of a body that may have to be changed.
 
@@ -66,13 +98,15 @@ class Known(NamedTuple):
 class Freed(NamedTuple):
     """A body without the key, and the head that frames it; ``body`` None: it streams as it comes.
 
-    ``watched``: nothing of the key may be in what streams. ``spliced``: the token may stand in it.
+    ``rest``: more of it comes behind ``body``. ``watched``: nothing of the key may be in what streams.
+    ``spliced``: the token may stand in it.
     """
 
     head: Head
     body: bytes | None
     watched: bool = False
     spliced: bool = False
+    rest: bool = False
 
 
 async def freed_body(
@@ -81,11 +115,11 @@ async def freed_body(
     """The body of a request to a path with places for keys or for addresses in bodies.
 
     Only forms, SOAP and JSON with such places are held, and only up to ``KNOWN_CALLER_BYTES`` where their
-    length is known; the rest streams.
+    length is known; the rest streams, of ``multipart/form-data`` what comes behind its beginning.
 
     Args:
         head: as it came.
-        held: the body if it was read already.
+        held: the body, or its beginning, if it was read already.
         payload: to read it from otherwise.
         caller: who sends it.
         known: see there.
@@ -94,6 +128,13 @@ async def freed_body(
         BodyTooLarge, RequestTimeout, BadRequest: see :func:`hold` and :func:`without_key`.
         AmbiguousKey, CredentialPath: see :func:`with_token`. CallerError: of an address in it.
     """
+    names = field_names(known.places)
+    boundary = boundary_of(head.values.get(b"content-type", b"")) if names else None
+    if boundary is not None:
+        start = await hold_start(head, payload, caller) if held is None else held
+        body = without(start, key_fields(start, boundary, names))
+        refuse_key(body, known.key)
+        return _framed(head, start, body, rest=not payload.at_eof())
     change = _change_of(head, known)
     if held is None:
         if change is None or head.length > KNOWN_CALLER_BYTES:
@@ -103,6 +144,15 @@ async def freed_body(
     refuse_key(body, known.key)
     spliced = any(place.where == "soap" for place in known.places)
     return Freed(head._replace(body="length", length=len(body)), body, spliced=spliced)
+
+
+def _framed(head: Head, start: bytes, body: bytes, *, rest: bool) -> Freed:
+    """``body`` in place of ``start``."""
+    if not rest:
+        return Freed(head._replace(body="length", length=len(body)), body)
+    taken = len(start) - len(body)
+    head = head._replace(length=head.length - taken) if head.body == "length" else head
+    return Freed(head, body, watched=True, rest=True)
 
 
 def _change_of(head: Head, known: Known) -> Callable[[bytes], bytes] | None:
@@ -137,22 +187,32 @@ async def key_in_body(
 ) -> tuple[Presented, bytes]:
     """Look for the key in the places of the body that the service's file declares, when no other holds one.
 
+    The second value is the body, of ``multipart/form-data`` perhaps its beginning only.
+
     Raises:
         InvalidKey: there is none; AmbiguousKey: two different ones.
     """
-    values = None if service is None or head.body == "none" else _reader_of(head, target, service)
+    try:
+        places = () if service is None else body_places(service, match(target, head.method, service).path)
+    except RequestError:  # what is wrong with the address is told to valid keys only
+        places = ()
+    if head.body == "none" or not places:
+        raise InvalidKey(NO_KEY)
+    names = field_names(places)
+    boundary = boundary_of(head.values.get(b"content-type", b"")) if names else None
+    if boundary is not None:
+        body = await hold_start(head, payload, caller)
+        found = [field.value for field in key_fields(body, boundary, names)]
+        return find_key(head, service, target.query, found), body
+    values = _reader_of(head, places)
     if values is None:
         raise InvalidKey(NO_KEY)
     body = await hold(head, payload, caller, UNKNOWN_CALLER_BYTES)
     return find_key(head, service, target.query, values(body)), body
 
 
-def _reader_of(head: Head, target: Target, service: Service) -> Callable[[bytes], list[bytes]] | None:
+def _reader_of(head: Head, places: tuple[KeyPlace, ...]) -> Callable[[bytes], list[bytes]] | None:
     """What finds the values of declared places in such a body; None: there are no places in it."""
-    try:
-        places = body_places(service, match(target, head.method, service).path)
-    except RequestError:  # what is wrong with the address is told to valid keys only
-        return None
     if is_form(head):
         names = field_names(places)
         return (lambda body: form_values(body, names)) if names else None

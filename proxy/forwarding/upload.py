@@ -37,6 +37,7 @@ class Upload:
         caller: who sends it.
         limits: see BodyLimits.
         body: the whole of it, when it was read already.
+        rest: ``body`` is the beginning only, and more comes from ``payload``.
         watch: the caller's key; a body in which it stands is stopped.
     """
 
@@ -62,6 +63,7 @@ class Upload:
         limits: BodyLimits,
         *,
         body: bytes | None = None,
+        rest: bool = False,
         watch: bytes | None = None,
     ) -> None:
         self._head = head
@@ -69,10 +71,10 @@ class Upload:
         self._caller = caller
         self._limits = limits
         self._watch = watch
-        self._before = b""
+        self._before = body[-len(watch) :] if body and watch else b""
         self._kept: bytes | bytearray | None = b"" if body is None else body
-        self._ended = body is not None
-        self._continued = False
+        self._ended = body is not None and not rest
+        self._continued = body is not None
         self._task: asyncio.Task[None] | None = None
         self.size = 0 if body is None else len(body)
 

@@ -144,3 +144,90 @@ async def test_soap_that_is_not_taken_does_not_leave(forms: Lab, body: bytes, st
     data = post("/forms/services/Soap/u/59", body.replace(b"%K", forms.proxy.key.encode()), media=b"text/xml")
     assert await answered(forms, data) == status
     assert upstream_bytes(forms) == b""
+
+
+MULTIPART = b'multipart/form-data; boundary="b.1"'
+FILE = b'--b.1\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%b\r\n'
+END = b"--b.1--\r\n"
+
+
+def field(key: bytes) -> bytes:
+    return b'--b.1\r\nContent-Disposition: form-data; name="token"\r\n\r\n%b\r\n' % key
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000])
+@pytest.mark.parametrize("in_head", [True, False])
+async def test_a_key_in_a_form_with_files_counts_and_goes(forms: Lab, size: int, in_head: bool) -> None:  # noqa: FBT001  # a parameter
+    """A field at the beginning of ``multipart/form-data`` is a key place like one of a plain form; files stream (R23)."""
+    key, file = forms.proxy.key.encode(), FILE % (b"\r\n\xff" * (size // 3))
+    fields = (bearer(forms),) if in_head else ()
+    data = post("/forms/api/x", field(key) + file + END, *fields, media=MULTIPART)
+    assert await answered(forms, data) == 200
+    sent = upstream_bytes(forms)
+    assert key not in sent
+    assert sent.endswith(b"Content-Length: %d\r\n\r\n%b%b" % (len(file + END), file, END))
+    assert TOKEN.encode() in sent
+
+
+async def test_a_form_with_files_in_chunks(forms: Lab) -> None:
+    """Without a length too: the field is taken out, what follows streams while the rest is still to come."""
+    key = forms.proxy.key.encode()
+    head = post("/forms/api/x", b"", media=MULTIPART).replace(
+        b"Content-Length: 0", b"Transfer-Encoding: chunked"
+    )
+    first, rest = field(key) + (FILE % (b"x" * 100_000))[:90_000], (FILE % (b"x" * 100_000))[90_000:] + END
+    await forms.fresh()
+    async with forms.calling() as caller:
+        await caller.send(head)
+        for piece in (first[:50], first[50:130], first[130:]):
+            await caller.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await asyncio.wait_for(forms.upstream.arrival.wait(), 5)
+        await caller.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest))
+        assert (await caller.answer()).status == 200
+    (message,) = forms.upstream.seen()
+    assert message.body == FILE % (b"x" * 100_000) + END
+    assert message.framing == "chunked"
+    assert key not in upstream_bytes(forms)
+
+
+@pytest.mark.parametrize(
+    ("in_head", "body", "status"),
+    [
+        (True, FILE % b"a %K b" + END, 400),
+        (True, FILE % (b"x" * 200_000) + field(b"%K") + END, 400),
+        (True, field(b"%K").replace(b"name=", b"name*=") + END, 400),
+        (False, FILE % (b"x" * 200_000) + field(b"%K") + END, 401),
+        (False, field(b"other") + END, 401),
+        (False, FILE % b"%K" + END, 401),
+        (False, field(b"%K") + field(b"other") + END, 400),
+        (False, field(b"%K") + FILE % b"%K" + END, 400),
+        (False, field(b"%K") + FILE % (b"x" * 200_000 + b"%K") + END, 400),
+    ],
+)
+async def test_a_key_elsewhere_in_a_form_with_files_does_not_leave(
+    forms: Lab,
+    in_head: bool,  # noqa: FBT001  # a parameter
+    body: bytes,
+    status: int,
+) -> None:
+    """In a file, behind the beginning, in a field with two readings, or beside another key: never sent on."""
+    key = forms.proxy.key.encode()
+    fields = (bearer(forms),) if in_head else ()
+    data = post("/forms/api/x", body.replace(b"%K", key), *fields, media=MULTIPART)
+    assert await answered(forms, data) == status
+    assert key not in upstream_bytes(forms)
+
+
+async def test_a_slow_form_with_files_is_not_held_for_long(forms: Lab) -> None:
+    """What has come within the time for a beginning goes on; a caller that is known may take longer for the rest."""
+    key = forms.proxy.key.encode()
+    file = FILE % (b"x" * 1000)
+    data = post("/forms/api/x", field(key) + file + END, bearer(forms), media=MULTIPART)
+    await forms.fresh()
+    async with forms.calling() as caller:
+        await caller.send(data[:-700])
+        await asyncio.wait_for(forms.upstream.arrival.wait(), 30)
+        await caller.send(data[-700:])
+        assert (await caller.answer()).status == 200
+    assert upstream_bytes(forms).endswith(file + END)
+    assert key not in upstream_bytes(forms)

@@ -65,6 +65,7 @@ class Admitted(NamedTuple):
     ``presented`` and ``credential`` are None where an address carries its own authorization (``capability``),
     and for what is everybody's (``everybody``), where ``grant`` is NOBODY.
     ``body``: the request's, where a key could stand in it, read and freed of it; ``head`` then frames it.
+    ``rest``: that is its beginning, and more comes.
     ``watched``: it is not held, but must not go on where the key stands in it. ``batch``: so many further
     requests are in it, all judged, and in its answer theirs. ``spliced``: the token may stand in it, so that
     it is never sent again with another one.
@@ -79,6 +80,7 @@ class Admitted(NamedTuple):
     watched: bool = False
     batch: int = 0
     spliced: bool = False
+    rest: bool = False
 
     @property
     def lane(self) -> str:
@@ -276,8 +278,8 @@ class Admission:
             return Admitted(head, route, grant, presented, credential, body)
         arrived = self._arrived(request, grant)
         free = await freed(arrived, route, presented, credential, held=body, payload=payload)
-        head, body, watched, spliced = free
-        return Admitted(head, route, grant, presented, credential, body, watched, spliced=spliced)
+        head, body, watched, spliced, rest = free
+        return Admitted(head, route, grant, presented, credential, body, watched, spliced=spliced, rest=rest)
 
     def _arrived(self, request: _Request, grant: Grant) -> Arrived:
         terms, options = self.terms, self._options

@@ -77,7 +77,15 @@ class Sending:
         if head.body != "none":
             presented = admitted.presented
             watch = presented.key if presented is not None and admitted.watched else None
-            upload = Upload(head, payload, caller, self._body_limits, body=admitted.body, watch=watch)
+            upload = Upload(
+                head,
+                payload,
+                caller,
+                self._body_limits,
+                body=admitted.body,
+                rest=admitted.rest,
+                watch=watch,
+            )
         exchange = Exchange(
             self._pool,
             head,
