@@ -7,91 +7,73 @@ that died) goes on the long way from where it is.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
 
 from proxy import accesslog, log
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import Exchange, Timeline
-from proxy.forwarding.gate import Head
+from proxy.forwarding.exchange import Exchange
 from proxy.forwarding.places import Place
 from proxy.forwarding.record import Record, Recorder
 from proxy.forwarding.rewrite import Injection
 from proxy.forwarding.upstream import UpstreamConnection
 
 
+class Sent(Protocol):
+    """The handler's value for a request as it goes out."""
+
+    @property
+    def injection(self) -> Injection:
+        """What the account puts into it."""
+
+    @property
+    def outgoing(self) -> bytes:
+        """The whole head."""
+
+    @property
+    def looked(self) -> bool:
+        """The answer's body does not pass unread."""
+
+
+class Ways(NamedTuple):
+    """How requests end.
+
+    ``recorder`` is told of those that end on the short way; ``long_way`` sees others through from where
+    they are.
+    """
+
+    recorder: Recorder
+    long_way: Callable[["Direct", CallerConnection], Awaitable[None]]
+
+
 class Direct:
     """One request under way.
 
-    ``admitted`` is the handler's. ``outgoing``: the request's head as it was sent.
-
     Args:
         exchange: of the request; not begun.
-        connection: idle; the request is sent on it.
-        caller: who waits.
-        record, timeline: what will be told of it.
-        admitted, injection, outgoing: see above, and ``rewrite``.
         place: at the service; given back when it is over.
-        recorder: told of it when it is over on the short way.
-        as_it_is: the answer's body passes unread.
-        long_way: sees it through from where it is.
+        record: what will be told of it, with the exchange's timeline.
+        sent: the request.
+        ways: how it ends.
     """
 
-    __slots__ = (
-        "_as_it_is",
-        "_caller",
-        "_connection",
-        "_long_way",
-        "_recorder",
-        "admitted",
-        "exchange",
-        "injection",
-        "outgoing",
-        "place",
-        "record",
-        "timeline",
-    )
+    __slots__ = ("_connection", "_ways", "exchange", "place", "record", "sent")
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        connection: UpstreamConnection,
-        caller: CallerConnection,
-        *,
-        record: Record,
-        timeline: Timeline,
-        admitted: object,
-        injection: Injection,
-        outgoing: bytes,
-        place: Place,
-        recorder: Recorder,
-        as_it_is: bool,
-        long_way: Callable[["Direct", CallerConnection], Awaitable[None]],
-    ) -> None:
+    def __init__(self, exchange: Exchange, place: Place, record: Record, sent: Sent, ways: "Ways") -> None:
         self.exchange = exchange
-        self._connection = connection
-        self._caller = caller
-        self.record = record
-        self.timeline = timeline
-        self.admitted = admitted
-        self.injection = injection
-        self.outgoing = outgoing
         self.place = place
-        self._recorder = recorder
-        self._as_it_is = as_it_is
-        self._long_way = long_way
+        self.record = record
+        self.sent = sent
+        self._ways = ways
 
-    @property
-    def head(self) -> Head:
-        """Of the request."""
-        return self.exchange.request
-
-    def begin(self) -> None:
-        """Send the request."""
-        self._connection.on_head = self._arrived
-        self.exchange.begin(self._connection, self.outgoing)
+    def begin(self, connection: UpstreamConnection) -> None:
+        """Send the request on an idle connection."""
+        self._connection = connection
+        connection.on_head = self._arrived
+        self.exchange.begin(connection, self.sent.outgoing)
 
     def _arrived(self) -> None:
         """The answer's head is there, or never will be."""
-        caller = self._caller
+        caller = self.exchange.caller
         try:
             done = self._relayed()
         except Exception as error:  # noqa: BLE001  # called by the event loop, which would only log it
@@ -99,7 +81,7 @@ class Direct:
             caller.abort()  # its end is the end of this request, see caller_left
             return
         if done:
-            self.record.status = self.timeline.status or 0
+            self.record.status = self.exchange.timeline.status or 0
             self._end()
             caller.finished()
         else:
@@ -110,11 +92,12 @@ class Direct:
 
         False: nothing was done.
         """
-        answer = self._connection.head
-        if answer is None or answer.addressed or not self._as_it_is:
+        sent, connection = self.sent, self._connection
+        answer = connection.head
+        if answer is None or answer.addressed or sent.looked:
             return False
-        self.timeline.head_at = self.exchange.now()
-        injection = self.injection
+        self.exchange.timeline.head_at = connection.last_activity
+        injection = sent.injection
         rule = injection.refusals.get(answer.status)
         if rule is not None and self.exchange.seems_refused(rule, answer) is not False:
             return False
@@ -128,8 +111,9 @@ class Direct:
 
     def _end(self) -> None:
         self.place.leave()
-        self._recorder.end(self.record, self.timeline, self._caller.peer)
+        exchange = self.exchange
+        self._ways.recorder.end(self.record, exchange.timeline, exchange.caller.peer)
 
     async def go_on(self) -> None:
         """Go the long way from here."""
-        await self._long_way(self, self._caller)
+        await self._ways.long_way(self, self.exchange.caller)

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.catalog.origin import Origin
@@ -39,14 +37,14 @@ class Trace(Protocol):
         """The token was refused, and a newer one waited for, from ``since`` (monotonic seconds) until now."""
 
 
-@dataclass(slots=True)
 class Timeline:
     """What the record needs to know of an exchange, filled in as it happens; times in seconds of the clock.
 
     ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
     it was written to the caller. ``echoes``: how often the service's answer held the account's token.
     ``connect_s``, ``token_s``: spent on a new connection, and on a newer token after a refusal. ``trace``:
-    told as it happens; None while requests are not traced.
+    told as it happens; None while requests are not traced. Defaults are the class's: one is made for each
+    request, and most of them stay.
     """
 
     sent_at: float | None = None
@@ -72,34 +70,31 @@ class Exchange:
     ``await exchange.relay(...)`` and ``exchange.drop()``.
 
     Args:
-        pool: where connections come from.
+        pool: where connections come from, and the time.
         head: of the request.
         caller: who waits for the answer.
         upload: the request's body; None when it has none.
         timeline: filled in as things happen.
-        clock: monotonic seconds.
         judge: of a WebSocket that is open, see Tunnel.
     """
 
-    __slots__ = ("_caller", "_clock", "_connection", "_judge", "_pool", "_timeline", "_upload", "request")
+    __slots__ = ("_connection", "_judge", "_pool", "_upload", "caller", "request", "timeline")
 
     def __init__(
         self,
         pool: Pool,
         head: Head,
         caller: CallerConnection,
-        *,
         upload: Upload | None,
         timeline: Timeline,
-        clock: Callable[[], float],
+        *,
         judge: Judge | None = None,
     ) -> None:
         self._pool = pool
         self._judge = judge
         self.request = head
-        self._caller = caller
-        self._timeline = timeline
-        self._clock = clock
+        self.caller = caller
+        self.timeline = timeline
         self._connection: UpstreamConnection | None = None
         self._upload = upload
 
@@ -118,7 +113,7 @@ class Exchange:
         Raises:
             UpstreamError: what the service did; CallerError: what the caller's body did.
         """
-        self._timeline.sent_at = self._clock()
+        self.timeline.sent_at = self._pool.clock()
         if self.request.websocket:
             return await self._send_on_new(origin, outgoing)
         connection = self._pool.take(origin)
@@ -131,18 +126,18 @@ class Exchange:
 
     def now(self) -> float:
         """Monotonic seconds."""
-        return self._clock()
+        return self._pool.clock()
 
     def waited_for_token(self, since: float) -> None:
         """A newer token was waited for, from ``since`` (monotonic seconds) until now."""
-        self._timeline.token_s = self._clock() - since
-        if self._timeline.trace is not None:
-            self._timeline.trace.refused(since)
+        self.timeline.token_s = self._pool.clock() - since
+        if self.timeline.trace is not None:
+            self.timeline.trace.refused(since)
 
     def begin(self, connection: UpstreamConnection, outgoing: bytes) -> None:
         """Send the request on an idle connection; :meth:`head` goes on."""
-        self._timeline.sent_at = self._clock()
         self._start(connection, outgoing)
+        self.timeline.sent_at = connection.started  # a clock is the same everywhere
 
     async def head(self, origin: Origin, outgoing: bytes) -> AnswerHead:
         """The head of the answer on a connection that served before; if it died unanswered, on another one.
@@ -161,18 +156,18 @@ class Exchange:
             self.drop()
             self._pool.counters.retried += 1
             return await self._send_on_new(origin, outgoing)
-        self._timeline.head_at = self._clock()
+        self.timeline.head_at = self._pool.clock()
         return answer
 
     async def _send_on_new(self, origin: Origin, outgoing: bytes) -> AnswerHead:
-        if self._timeline.trace is not None:
-            self._timeline.trace.connecting(origin, outgoing)
-        before = self._clock()
+        if self.timeline.trace is not None:
+            self.timeline.trace.connecting(origin, outgoing)
+        before = self._pool.clock()
         connection = await self._pool.connect(origin)
-        self._timeline.connect_s = self._clock() - before
+        self.timeline.connect_s = self._pool.clock() - before
         self._start(connection, outgoing)
         answer = await connection.wait_head()
-        self._timeline.head_at = self._clock()
+        self.timeline.head_at = self._pool.clock()
         return answer
 
     def _may_repeat(self, connection: UpstreamConnection) -> bool:
@@ -181,9 +176,10 @@ class Exchange:
 
     def _start(self, connection: UpstreamConnection, outgoing: bytes) -> None:
         self._connection = connection
-        self._timeline.upstream = connection.address
-        if self._timeline.trace is not None:
-            outgoing = self._timeline.trace.sent(connection, outgoing)
+        timeline = self.timeline
+        timeline.upstream = connection.address
+        if timeline.trace is not None:
+            outgoing = timeline.trace.sent(connection, outgoing)
         if self._upload is None:
             connection.send(self.request.method, outgoing, switches=self.request.websocket)
         else:
@@ -238,7 +234,7 @@ class Exchange:
             token: of the account, masked where the service echoes it.
             links: what becomes of its addresses; None: they stay.
         """
-        connection, caller = self._connection, self._caller
+        connection, caller = self._connection, self.caller
         if connection is None:
             raise RuntimeError("relay before send")
         if answer.status == SWITCHED:
@@ -255,23 +251,23 @@ class Exchange:
         chunked = self._chunked(answer)
         start = self._start_of_answer(answer, token, trailers, chunked=chunked)
         caller.write(start)
-        self._timeline.written_at = self._clock()
+        self.timeline.written_at = self._pool.clock()
         scrubber = Scrubber(token) if worth_scrubbing(token) and not answer.coded else None
         relay = Relay(caller, chunked=chunked, trailers=trailers, scrubber=scrubber, members=members)
         await self._stream_answer(connection, relay)
         if scrubber is not None:
-            self._timeline.echoes += scrubber.found
+            self.timeline.echoes += scrubber.found
         self._finish()
 
     async def _switch(self, connection: UpstreamConnection, answer: AnswerHead, token: bytes) -> None:
         """Relay the 101 and then bytes both ways, until one side ends."""
-        caller, timeline, judge = self._caller, self._timeline, self._judge
+        caller, timeline, judge = self.caller, self.timeline, self._judge
         if caller.switching is None or judge is None:
             raise RuntimeError("switched without an offer")
         start = b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, answer.reason, answer.lines)
         timeline.status = answer.status
         caller.write(self._masked(start, token))
-        timeline.written_at = self._clock()
+        timeline.written_at = self._pool.clock()
         tunnel = Tunnel(caller, caller.switching, connection, judge)
         self._connection = None  # from here on it ends with the tunnel
         try:
@@ -285,7 +281,7 @@ class Exchange:
 
         Returns False when there is more to come, or trailers to pass on: nothing was done then.
         """
-        connection, timeline = self._connection, self._timeline
+        connection, timeline = self._connection, self.timeline
         if connection is None or not connection.complete:
             return False
         if answer.trailers and answer.body == "chunked" and self.request.accepts_trailers:
@@ -304,8 +300,8 @@ class Exchange:
         timeline.bytes_out = len(body)
         if chunked:
             body = b"%x\r\n%b\r\n%b" % (len(body), body, END_OF_CHUNKS) if body else END_OF_CHUNKS
-        self._caller.write(start + body)
-        timeline.written_at = self._clock()
+        self.caller.write(start + body)
+        timeline.written_at = self._pool.clock()
         self._finish()
         return True
 
@@ -314,7 +310,7 @@ class Exchange:
         if answer.body == "length" or answer.body == "none":  # noqa: PLR1714  # a set lookup costs more
             return False
         if self.request.http10:
-            self._caller.keep = False
+            self.caller.keep = False
             return False
         return True
 
@@ -322,23 +318,23 @@ class Exchange:
         self, answer: AnswerHead, token: bytes, trailers: frozenset[bytes], *, chunked: bool
     ) -> bytes:
         """The head for the caller; from here on the answer has begun."""
-        connection, caller = self._connection, self._caller
+        connection, caller = self._connection, self.caller
         if self._upload is not None:
             self._upload.forget()
         if caller.server.draining or connection is None or connection.uploading:
             caller.keep = False
-        self._timeline.status = answer.status
+        self.timeline.status = answer.status
         start = _head_bytes(answer, self.request, trailers, keep=caller.keep, chunked=chunked)
         return self._masked(start, token)
 
     def _masked(self, start: bytes, token: bytes) -> bytes:
         if token in start and worth_scrubbing(token):
-            self._timeline.echoes = start.count(token)
+            self.timeline.echoes = start.count(token)
             start = masked(start, token)
         return start
 
     async def _stream_answer(self, connection: UpstreamConnection, relay: Relay) -> None:
-        caller = self._caller
+        caller = self.caller
         caller.source = connection
         try:
             if caller.writing_paused:
@@ -349,8 +345,8 @@ class Exchange:
             await relay.done
         finally:
             caller.source = None
-            self._timeline.bytes_out = relay.bytes_out
-            self._timeline.cut = relay.error
+            self.timeline.bytes_out = relay.bytes_out
+            self.timeline.cut = relay.error
 
     def _finish(self) -> None:
         if self._upload is not None:

@@ -52,6 +52,8 @@ class Pool:
         timeouts: see UpstreamTimeouts.
         clock: monotonic seconds.
         counters: told what happens to connections.
+
+    ``clock``: see above; of whoever uses the connections, too.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Pool:
         self._turns: WeakValueDictionary[Origin, asyncio.Semaphore] = WeakValueDictionary()
         self._dialer = dialer
         self._timeouts = timeouts
-        self._clock = clock
+        self.clock = clock
         self._idle: dict[LaneKey, dict[UpstreamConnection, None]] = {}  # newest last
         self._open: set[UpstreamConnection] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -153,7 +155,7 @@ class Pool:
 
     async def _dial(self, origin: Origin, dial: Dial) -> UpstreamConnection:
         def make() -> UpstreamConnection:
-            return UpstreamConnection(self._clock, self._forget)
+            return UpstreamConnection(self.clock, self._forget)
 
         context = self._dialer.ssl_context(origin)
         proxy = self._dialer.policy.via(origin)
@@ -213,7 +215,7 @@ class Pool:
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            self.sweep(self._clock())
+            self.sweep(self.clock())
 
     def sweep(self, now: float) -> None:
         """Close what is idle too long and fail what takes too long, as of ``now`` (clock seconds)."""

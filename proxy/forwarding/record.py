@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple, Protocol
 
@@ -15,18 +14,14 @@ from proxy.metrics import Metrics
 from proxy.problems import row
 
 
-@dataclass(slots=True)
 class Record:
     """What the log will say of a request: written step by step, read once at the end.
 
-    ``observed``: code of what an observing permit would have refused it with. ``token_s``: waited for the
-    account's token.
+    ``started``: monotonic seconds, ``at``: since the epoch. ``observed``: code of what an observing permit
+    would have refused it with. ``token_s``: waited for the account's token. Defaults are the class's: one is
+    made for each request, and most of them stay.
     """
 
-    request_id: str
-    started: float
-    method: str
-    path: str
     key_id: str | None = None
     service: str | None = None
     connection: str | None = None
@@ -35,6 +30,13 @@ class Record:
     outcome: accesslog.Outcome = "answered"
     observed: str | None = None
     token_s: float = 0.0
+
+    def __init__(self, request_id: str, started: float, at: float, method: str, path: str) -> None:
+        self.request_id = request_id
+        self.started = started
+        self.at = at
+        self.method = method
+        self.path = path
 
 
 class Spent(NamedTuple):
@@ -96,7 +98,7 @@ class Recorder:
 
     def begin(self, method: str, path: str) -> Record:
         """A record with an id that no other request has."""
-        return Record(f"{self._prefix}-{next(self._numbers):x}", self._clock(), method, path)
+        return Record(f"{self._prefix}-{next(self._numbers):x}", self._clock(), self._wall(), method, path)
 
     def end(self, record: Record, timeline: Timeline, caller: str) -> None:
         """Count and log a request that is over.
@@ -135,7 +137,7 @@ class Recorder:
             first_byte=first_byte,
         )
         event = accesslog.AccessEvent(
-            self._wall() - duration,
+            record.at,
             record.request_id,
             record.key_id,
             record.service,

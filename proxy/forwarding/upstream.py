@@ -277,7 +277,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return False
         self.resume_reading()
-        self.idle_since = self._time()
+        self.idle_since = self.last_activity  # the service counts from its last byte, too
         return True
 
     def abort(self) -> None:

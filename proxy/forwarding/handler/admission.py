@@ -150,7 +150,7 @@ class Admission:
         self, head: Head, payload: StreamReader, caller: CallerConnection, record: Record
     ) -> Admitted:
         """The request, if it may be made; raises a RequestError that says why not."""
-        now = self._wall()
+        now = record.at
         remembered = self._remembered(head, caller, record, now)
         if remembered is not None:
             return remembered
@@ -163,7 +163,7 @@ class Admission:
 
     def at_hand(self, head: Head, caller: CallerConnection, record: Record) -> Admitted | None:
         """As :meth:`judged`, for a request without a body; None when it takes waiting."""
-        now = self._wall()
+        now = record.at
         remembered = self._remembered(head, caller, record, now)
         if remembered is not None:
             return remembered

@@ -11,7 +11,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from proxy import accesslog, log
 from proxy.errors import BadRequest, InvalidKey, RequestError
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.direct import Direct
+from proxy.forwarding.direct import Direct, Ways
 from proxy.forwarding.exchange import Exchange, Timeline
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.admission import Admission, Admitted, Terms
@@ -24,7 +24,6 @@ from proxy.forwarding.own_answers import about_the_proxy, refusal, write
 from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.record import Record, Recorder, Tracing, Watcher
-from proxy.forwarding.rewrite import looks_into
 from proxy.forwarding.slowdown import Slowdown
 from proxy.metrics import Metrics
 from proxy.problems import Answer, internal, row
@@ -69,6 +68,7 @@ class DataPlane:
         self.draining = False
         self._pool = pool
         self._recorder = Recorder(metrics, events, clock, wall, tracing)
+        self._ways = Ways(self._recorder, self._go_on)
         self._tracing = tracing
         self._options = options
         self._clock = clock
@@ -150,51 +150,38 @@ class DataPlane:
         admitted = self._admission.at_hand(head, caller, record)
         if admitted is None:
             return None
-        injection, outgoing = self._sending.outgoing(admitted, caller.repeat)
-        service, most = injection.service.type_id, self._options.upstream_per_service
-        connection = None
-        if not most or self._at_work.get(service, 0) < most:
-            connection = self._pool.take(injection.origin)
+        sent = self._sending.outgoing(admitted, caller.repeat)
+        service, most = admitted.route.service.type_id, self._options.upstream_per_service
+        if most and self._at_work.get(service, 0) >= most:
+            return None
+        connection = self._pool.take(sent.injection.origin)
         if connection is None:
             return None
         timeline = Timeline()
         if self._tracing is not None:
             timeline.trace = self._tracing.begin(head, caller, record.started)
-        direct = Direct(
-            Exchange(self._pool, head, caller, upload=None, timeline=timeline, clock=self._clock),
-            connection,
-            caller,
-            record=record,
-            timeline=timeline,
-            place=Place(self._at_work, service, most),
-            recorder=self._recorder,
-            as_it_is=not looks_into(injection, admitted.route.path),
-            admitted=admitted,
-            injection=injection,
-            outgoing=outgoing,
-            long_way=self._go_on,
-        )
-        direct.begin()
+        exchange = Exchange(self._pool, head, caller, None, timeline)
+        direct = Direct(exchange, Place(self._at_work, service, most), record, sent, self._ways)
+        direct.begin(connection)
         return direct
 
     async def _go_on(self, direct: Direct, caller: CallerConnection) -> None:
         """What :meth:`answer` does, from where the short way ended."""
-        about = _About(direct.record, direct.timeline, direct.head)
+        about = _About(direct.record, direct.exchange.timeline, direct.exchange.request)
         await self._told(self._see_on(direct, caller), about, caller, EMPTY_PAYLOAD)
 
     async def _see_on(self, direct: Direct, caller: CallerConnection) -> None:
-        exchange, injection = direct.exchange, direct.injection
-        if not isinstance(direct.admitted, Admitted):
+        exchange, sent = direct.exchange, direct.sent
+        if not isinstance(sent, Sent):
             raise TypeError("begun by another handler")
         with direct.place:
             try:
-                answer = await exchange.head(injection.origin, direct.outgoing)
-                sent = Sent(direct.admitted, injection, direct.outgoing)
+                answer = await exchange.head(sent.injection.origin, sent.outgoing)
                 await self._sending.see_through(exchange, answer, sent, caller)
             except BaseException:
                 exchange.drop()
                 raise
-        direct.record.status = direct.timeline.status or 0
+        direct.record.status = direct.exchange.timeline.status or 0
 
     async def _told(
         self, work: Awaitable[None], about: _About, caller: CallerConnection, payload: StreamReader

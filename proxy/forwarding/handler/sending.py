@@ -30,11 +30,12 @@ _INJECTIONS_KEPT = 4096
 
 
 class Sent(NamedTuple):
-    """A request as it went out."""
+    """A request as it goes out. ``looked``: the body of its answer is looked into for addresses."""
 
     admitted: Admitted
     injection: Injection
     outgoing: bytes
+    looked: bool
 
 
 class Sending:
@@ -77,28 +78,14 @@ class Sending:
         if head.body != "none":
             presented = admitted.presented
             watch = presented.key if presented is not None and admitted.watched else None
-            upload = Upload(
-                head,
-                payload,
-                caller,
-                self._body_limits,
-                body=admitted.body,
-                rest=admitted.rest,
-                watch=watch,
-            )
-        exchange = Exchange(
-            self._pool,
-            head,
-            caller,
-            upload=upload,
-            timeline=timeline,
-            clock=self._clock,
-            judge=self._judge(admitted, caller) if head.websocket else None,
-        )
+            body, rest = admitted.body, admitted.rest
+            upload = Upload(head, payload, caller, self._body_limits, body=body, rest=rest, watch=watch)
+        judge = self._judge(admitted, caller) if head.websocket else None
+        exchange = Exchange(self._pool, head, caller, upload, timeline, judge=judge)
         try:
-            injection, outgoing = self.outgoing(admitted, caller.repeat)
-            answer = await exchange.send(injection.origin, outgoing)
-            await self.see_through(exchange, answer, Sent(admitted, injection, outgoing), caller)
+            sent = self.outgoing(admitted, caller.repeat)
+            answer = await exchange.send(sent.injection.origin, sent.outgoing)
+            await self.see_through(exchange, answer, sent, caller)
         except BaseException:
             exchange.drop()
             raise
@@ -114,7 +101,7 @@ class Sending:
         self, exchange: Exchange, answer: AnswerHead, sent: Sent, caller: CallerConnection
     ) -> None:
         """Relay the answer; after a refusal of the token, that to the request with a newer one (R63)."""
-        admitted, injection, outgoing = sent
+        admitted, injection, outgoing, looked = sent
         rule, credential = injection.refusals.get(answer.status), admitted.credential
         if (
             rule is not None
@@ -128,33 +115,32 @@ class Sending:
             exchange.waited_for_token(since)
             if newer is not None and newer is not credential and exchange.replayable:
                 again = admitted._replace(credential=newer)
-                injection, outgoing = self.outgoing(again, caller.repeat)
+                _, injection, outgoing, looked = self.outgoing(again, caller.repeat)
                 answer = await exchange.send_again(injection.origin, outgoing)
         links = None
-        looked = answer.addressed or looks_into(injection, admitted.route.path)
-        if admitted.batch or (looked and self._options.links):
+        if admitted.batch or ((answer.addressed or looked) and self._options.links):
             links = self._links(admitted, injection, caller)
         await exchange.relay(answer, injection.token, links)
 
-    def outgoing(self, admitted: Admitted, repeat: Repeat) -> tuple[Injection, bytes]:
-        """What the account puts into the request, and the request's head as bytes with it in."""
+    def outgoing(self, admitted: Admitted, repeat: Repeat) -> Sent:
+        """The request's head as bytes, with what the account puts into it."""
         last = repeat.sent
         if isinstance(last, Sent) and last.admitted is admitted:
-            return last.injection, last.outgoing
+            return last
         head, route, _, presented, credential, body, *_ = admitted
         if admitted.grant is NOBODY:
             host = resolve_host(route, None)
             injection = prepare(route.service, host, token=Secret(""), withheld=self._options.withheld)
-            return injection, request_head(head, route, injection, None)
-        if credential is None:
+        elif credential is None:
             injection = bare(route, self._options.withheld)
-            return injection, request_head(head, route, injection, presented)
-        injection = self._injection(route, credential)
-        if body is not None or presented is None:
-            return injection, request_head(head, route, injection, presented)
+        else:
+            injection = self._injection(route, credential)
+        looked = looks_into(injection, route.path)
+        if credential is None or body is not None or presented is None:
+            return Sent(admitted, injection, request_head(head, route, injection, presented), looked)
         outgoing = repeat.outgoing(head, route, injection, presented)
-        repeat.sent = Sent(admitted, injection, outgoing)
-        return injection, outgoing
+        repeat.sent = sent = Sent(admitted, injection, outgoing, looked)
+        return sent
 
     def _injection(self, route: Route, credential: Credential) -> Injection:
         """What this credential puts into requests to this host; kept as long as the credential lives."""
