@@ -241,7 +241,7 @@ async def test_no_place_is_taken_beyond_the_limit() -> None:
 async def test_a_service_that_does_not_answer() -> None:
     """The first-byte timeout counts: a 504 (R57)."""
     async with second_under_way(ended) as (on, caller, _):
-        on.pool.sweep(on.pool._clock() + UpstreamTimeouts().first_byte + 1)
+        on.pool.sweep(on.pool.clock() + UpstreamTimeouts().first_byte + 1)
         assert code(await caller.answer()) == "upstream_timeout"
 
 
