@@ -17,6 +17,7 @@ from proxy.errors import CallerError
 from proxy.forwarding.links.addresses import AddressMap, Arrival
 from proxy.forwarding.nested import multipart
 from proxy.forwarding.nested.answers import Answers
+from proxy.forwarding.nested.refused import Refused
 
 KEY = steps.KEY
 # Pieces of which addresses that are meant to confuse are made.
@@ -259,7 +260,7 @@ def test_answers_are_mapped_whatever_the_pieces(
         )
 
     whole = written(b"https://www.googleapis.com")
-    reader = Answers(b"batch_1", addresses, b"https://www.googleapis.com")
+    reader = Answers(b"batch_1", addresses, b"https://www.googleapis.com", Refused())
     places = sorted({0, len(whole), *(cut for cut in cuts if cut < len(whole))})
     made = b"".join(reader.feed(whole[one:other]) for one, other in itertools.pairwise(places))
     assert made + reader.flush() == written(b"http://p/googlecalendar")

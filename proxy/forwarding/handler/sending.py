@@ -1,5 +1,6 @@
 """A request that may be made: rewritten, sent with the account's token, its answer relayed."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from aiohttp.streams import StreamReader
 
 from proxy.connectors.model import Credential
+from proxy.errors import RequestError
 from proxy.forwarding.arrival import arrival_of
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import Exchange, Timeline
@@ -18,6 +20,7 @@ from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities, bare
 from proxy.forwarding.links.rewriting import AddressMaps, Links
 from proxy.forwarding.nested.answers import answers_of
+from proxy.forwarding.nested.refused import UNAUTHORIZED, Refused
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
@@ -117,10 +120,26 @@ class Sending:
                 again = admitted._replace(credential=newer)
                 _, injection, outgoing, looked = self.outgoing(again, caller.repeat)
                 answer = await exchange.send_again(injection.origin, outgoing)
-        links = None
-        if admitted.batch or ((answer.addressed or looked) and self._options.links):
-            links = self._links(admitted, injection, caller)
+                credential = newer
+        links, refused = None, Refused() if admitted.batch else None
+        if refused is not None or ((answer.addressed or looked) and self._options.links):
+            links = self._links(admitted, injection, caller, refused)
         await exchange.relay(answer, injection.token, links)
+        if refused is not None and refused.seen:
+            await self._renew(exchange, injection, credential)
+
+    async def _renew(self, exchange: Exchange, injection: Injection, credential: Credential | None) -> None:
+        """After the service refused the token for a part of a batch: the next request has a newer one.
+
+        The batch is not sent again: others of its parts may have been done.
+        """
+        rule = injection.refusals.get(UNAUTHORIZED)
+        if rule is None or not rule.otherwise or credential is None:
+            return
+        since = exchange.now()
+        with contextlib.suppress(RequestError):  # the answer is on its way; the next request is told
+            await self.terms.connectors.refused(credential)
+        exchange.waited_for_token(since)
 
     def outgoing(self, admitted: Admitted, repeat: Repeat) -> Sent:
         """The request's head as bytes, with what the account puts into it."""
@@ -162,8 +181,10 @@ class Sending:
         self._injections[place] = (credential, injection)
         return injection
 
-    def _links(self, admitted: Admitted, injection: Injection, caller: CallerConnection) -> Links:
-        """What becomes of the addresses in the answer."""
+    def _links(
+        self, admitted: Admitted, injection: Injection, caller: CallerConnection, refused: Refused | None
+    ) -> Links:
+        """What becomes of the addresses in the answer; ``refused``: to be told of the parts of a batch's."""
         head, route, grant, _, credential, *_ = admitted
         public, service = self._options.public_url, route.service
         base = public
@@ -188,7 +209,7 @@ class Sending:
             minting=lambda now: self._capabilities.minting(service, grant.record, now),
         )
         declared, here = injection.links, str(injection.origin).encode()
-        if admitted.batch:
+        if refused is not None:
             names = None if declared is None else declared.in_batch(route.path)
-            return Links(addresses, here, names, answers_of(here, addresses))
+            return Links(addresses, here, names, answers_of(here, addresses, names, refused))
         return Links(addresses, here, None if declared is None else declared.at(route.path))

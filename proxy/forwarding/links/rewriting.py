@@ -70,6 +70,11 @@ class Links:
 def _is_json(answer: AnswerHead, content_type: bytes) -> bool:
     if answer.status == _NOT_MODIFIED:
         return True  # the answer that it speaks of was JSON, as far as anybody can tell
+    return is_json(content_type)
+
+
+def is_json(content_type: bytes) -> bool:
+    """True when a body with that Content-Type is JSON."""
     media_type = content_type.partition(b";")[0].strip().lower()
     return media_type in _JSON or media_type.endswith(b"+json")
 

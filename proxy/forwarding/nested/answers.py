@@ -1,7 +1,7 @@
 """Answers inside an answer: ``multipart/mixed`` with an HTTP answer in each part, as Google sends it.
 
 Their header fields that hold addresses are mapped as those of an answer of its own; bodies pass untouched. In
-a JSON batch the members that hold addresses are enough (``links.members``).
+a JSON batch the members that hold addresses are enough (``links.members``). Both ways a part's 401 is noted.
 """
 
 import re
@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 from proxy.forwarding.links.addresses import AddressMap
 from proxy.forwarding.links.fields import mapped_lines
+from proxy.forwarding.links.members import Members, Names
+from proxy.forwarding.links.rewriting import Changes, is_json
 from proxy.forwarding.nested.multipart import boundary_of
+from proxy.forwarding.nested.refused import Objects, Refused
 
 _LONGEST_HEADS = 65_536  # bytes of a part's own fields and its answer's head; longer ones pass as they are
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -24,11 +27,13 @@ class Answers:
         boundary: of the body.
         addresses: what becomes of them.
         here: the origin that answered, for references without one.
+        refused: told of the parts' statuses.
     """
 
-    __slots__ = ("_addresses", "_at_heads", "_delimiter", "_here", "_kept")
+    __slots__ = ("_addresses", "_at_heads", "_delimiter", "_here", "_kept", "_refused")
 
-    def __init__(self, boundary: bytes, addresses: AddressMap, here: bytes) -> None:
+    def __init__(self, boundary: bytes, addresses: AddressMap, here: bytes, refused: Refused) -> None:
+        self._refused = refused
         self._delimiter = b"--" + boundary
         self._addresses = addresses
         self._here = here
@@ -76,6 +81,8 @@ class Answers:
         self._at_heads = False
         if not 0 <= end <= _LONGEST_HEADS:
             return b"", data, False
+        if first is not None:
+            self._refused.note(data[first.end() : end])
         return b"\n".join(map(self._mapped, data[:end].split(b"\n"))), data[end:], False
 
     def _mapped(self, line: bytes) -> bytes:
@@ -83,16 +90,22 @@ class Answers:
         return mapped_lines(bare, self._addresses, self._here) + line[len(bare) :]
 
 
-def answers_of(here: bytes, addresses: AddressMap) -> Callable[[bytes], Answers | None]:
-    """What maps the answers in a body, by its Content-Type; None for one that has no parts.
+def answers_of(
+    here: bytes, addresses: AddressMap, names: Names | None, refused: Refused
+) -> Callable[[bytes], Changes | None]:
+    """What the answers in a body go through, by its Content-Type; None for one that has no parts.
 
     Args:
         here: the origin that answered.
         addresses: what becomes of addresses.
+        names: of the members of JSON that hold some.
+        refused: told of the parts' statuses.
     """
 
-    def made(content_type: bytes) -> Answers | None:
+    def made(content_type: bytes) -> Changes | None:
+        if names is not None and is_json(content_type):
+            return Objects(refused, Members(names, addresses))
         boundary = boundary_of(content_type)
-        return None if boundary is None else Answers(boundary, addresses, here)
+        return None if boundary is None else Answers(boundary, addresses, here, refused)
 
     return made
