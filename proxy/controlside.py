@@ -10,7 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from proxy import certificates, log
-from proxy.assembly.providers import token_endpoint
+from proxy.assembly.providers import oidc_secret, token_endpoint
 from proxy.base44side import DataPath, base44_calls
 from proxy.connecting import connecting_of
 from proxy.control.api.door import Door
@@ -22,7 +22,7 @@ from proxy.control.guarded import LOOPBACK_HOSTS
 from proxy.control.health import Readiness, make_control_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
-from proxy.control.signin import SignIn
+from proxy.control.signin import SignIn, Ways
 from proxy.core import Core
 from proxy.feed import Feed
 from proxy.history import LOOK_S, History
@@ -84,7 +84,8 @@ class ControlSide:
             public_url=public_url,
         )
         pages, cookies = Pages(TEMPLATE_VALUES), Cookies(secure=public_url.startswith("https:"))
-        sign_in = SignIn(core.vault, pages, cookies)
+        endpoint = token_endpoint(core.dialer)
+        sign_in = SignIn(core.vault, pages, cookies, ways_of(settings, public_url))
         connect = ConnectPages(
             connecting,
             lambda: core.catalog,
@@ -109,13 +110,23 @@ class ControlSide:
             account_uses=self._account_uses,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
-        parts = Parts(core.registrations, connecting, token_endpoint(core.dialer))
+        parts = Parts(core.registrations, connecting, endpoint)
         api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look)
         base44 = base44_calls(
             core, core.vault, core.registrations, connecting, self._calls, public_url=public_url
         )
         dashboard = partial(add_dashboard, ground=ground)
-        return (pages.add, sign_in.add, connect.add, dashboard, api.add, base44.add)
+        adders = (pages.add, sign_in.add, connect.add, dashboard, api.add, base44.add)
+        if sign_in.ways.provider is None:
+            return adders
+        from proxy.control.oidc import oidc_pages  # noqa: PLC0415  # PyJWT, which only its users pay
+
+        secret = oidc_secret(settings)
+        oidc = oidc_pages(
+            settings.control.oidc, secret, sign_in, endpoint, vault=core.vault, pages=pages, cookies=cookies
+        )
+        log.event("oidc_sign_in", issuer=settings.control.oidc.issuer, redirect_uri=oidc.redirect_uri)
+        return (*adders, oidc.add)
 
     def _ground(self, parts: Parts) -> operation.Ground:
         core, checks = self._core, self._ready().checks
@@ -172,6 +183,13 @@ class ControlSide:
         await self._calls.close()
         if self._core.follower is not None:
             await self._core.follower.write_uses()
+
+
+def ways_of(settings: Settings, public_url: str) -> Ways:
+    """How people sign in to the control plane at that origin."""
+    control = settings.control
+    provider = None if control.oidc.issuer is None else control.oidc.label
+    return Ways(control.password_sign_in, provider, public_url)
 
 
 def hosts_of(settings: Settings) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ async def make_first_key(
     if vault is None or folder is None:
         return
     where = f" --data-dir {shlex.quote(str(folder))}" if folder_given else ""
-    password = None if await vault.password() is not None else new_password()
+    needs_password = core.settings.control.password_sign_in and await vault.password() is None
+    password = new_password() if needs_password else None
     stored = None if password is None else await asyncio.to_thread(hashed, password)
     key_id, key = keys.generate()
     needs_key = not core.keys and not await vault.audit(limit=1)

@@ -8,13 +8,14 @@ from typing import TypeVar
 from proxy import certificates, lifecycle, listeners, tracing
 from proxy.assembly.credentials import sources_of
 from proxy.assembly.inforce import catalog_of, check_names, declared_keys
-from proxy.assembly.providers import declared_registrations, webhook_key
+from proxy.assembly.providers import declared_registrations, oidc_secret, webhook_key
 from proxy.assembly.vaults import master_key_of, needs_vault, open_vault, vault_exists, vault_place
 from proxy.catalog.model import Catalog
 from proxy.connectors.audit_log import ChainReport
 from proxy.errors import ConfigurationError, Fault, SetupError
 from proxy.forwarding.egress import Dialer
 from proxy.settings import Settings
+from proxy.settings.accounts import OIDC_CALLBACK
 
 T = TypeVar("T")
 
@@ -49,6 +50,9 @@ def check_all(load: Callable[[], Settings]) -> Report:
     report.attempt("keys", lambda: declared_keys(settings))
     report.attempt("webhook", lambda: webhook_key(settings))
     report.attempt("tracing", lambda: tracing.check(settings))
+    report.attempt("control.oidc", lambda: oidc_secret(settings))
+    if settings.control.oidc.issuer is not None:
+        report.facts["redirect address of sign-in"] = f"{settings.control.origin()}{OIDC_CALLBACK}"
     report.attempt("data.tls", lambda: listeners.check_certificate(settings))
     report.attempt("control.tls", lambda: certificates.control_context(settings))
     if catalog is None:

@@ -1,4 +1,4 @@
-"""Apps at providers, the way to token endpoints, the refresher, and the webhook's key."""
+"""Apps at providers, the way to token endpoints, the refresher, the webhook's key, the sign-in's secret."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +13,7 @@ from proxy.connectors.vault import Vault
 from proxy.connectors.webhook import signing_key
 from proxy.errors import ConfigurationError, Fault
 from proxy.forwarding.egress import Dialer
+from proxy.secret import Secret
 from proxy.settings import Settings, environment
 from proxy.token_session import session_connector
 
@@ -53,6 +54,21 @@ def _family_of(name: str, catalog: Catalog) -> str | None:
         return service.oauth.family
     known = {one.oauth.family for one in catalog.services.values() if one.oauth is not None}
     return name if name in known else None
+
+
+def oidc_secret(settings: Settings) -> Secret | None:
+    """The secret of our app at the identity provider; None for a public client, and where there is no app.
+
+    Raises:
+        ConfigurationError: it is not where it should be, or cannot be one.
+    """
+    given, place = settings.control.oidc, "control.oidc.client_secret"
+    if given.issuer is None or given.client_secret is None:
+        return None
+    secret = given.client_secret.read(environment(), place=place)
+    if not (secret.reveal().isascii() and secret.reveal().isprintable()):
+        raise ConfigurationError(Fault(place, "must be printable ASCII"))
+    return secret
 
 
 def token_endpoint(dialer: Dialer) -> TokenEndpoint:

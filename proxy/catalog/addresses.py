@@ -150,3 +150,13 @@ def _check_path_params(path: str, key: str, service: Service, fail: Fail) -> Non
         leak = next((text for text in _PATH_LEAKS if param is not None and _fits_strictly(param, text)), None)
         if leak is not None:
             fail(key, f"the pattern of {name} lets {leak!r} into the path")
+
+
+def is_guarded(address: str) -> bool:
+    """Whether nobody on the way can read what is sent to a URL: https, or http to this machine."""
+    scheme, _, rest = address.partition("://")
+    try:
+        origin = parse_origin(f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}".lower())
+    except ValueError:
+        return False
+    return origin.scheme == "https" or is_loopback(origin.host)

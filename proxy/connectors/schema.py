@@ -181,6 +181,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             begun_at BIGINT NOT NULL,
             mac BYTEA NOT NULL)""",
     ),
+    (
+        # the account at an identity provider that a user's mail address was first seen with
+        "ALTER TABLE users ADD COLUMN known_as TEXT",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

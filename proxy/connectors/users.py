@@ -46,6 +46,18 @@ class SignedIn:
         return ROLES.index(self.role) >= ROLES.index(least)
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at an identity provider: ``subject`` never changes and is never given away again there.
+
+    Some providers give each client other subjects (OpenID Connect Core §8.1), so ``client_id`` belongs to it.
+    """
+
+    issuer: str
+    client_id: str
+    subject: str
+
+
 def actor_of(user: str) -> str:
     """Whom the audit names for what a user did."""
     return f"{_ACTOR}{user}"

@@ -1,11 +1,19 @@
 """The vault's users besides the first one, and the browsers that are signed in."""
 
-from proxy.connectors.rows import to_ms
-from proxy.connectors.users import FIRST, Role, SignedIn, User, role_of
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import MappingProxyType
+
+from proxy.connectors.rows import to_json, to_ms
+from proxy.connectors.store import Transaction
+from proxy.connectors.users import FIRST, Account, Role, SignedIn, User, actor_of, role_of
 from proxy.connectors.vault_admin import AdminVault
 from proxy.connectors.vault_flows import digest
 from proxy.errors import ConflictError, Fault, MissingError
 from proxy.secret import Secret
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 class UserVault(AdminVault):
@@ -113,20 +121,43 @@ class UserVault(AdminVault):
             rows = await transaction.fetch("SELECT password FROM users WHERE name = $1", name)
         return str(rows[0]["password"]) if rows and rows[0]["password"] is not None else None
 
-    async def user_by_email(self, email: str) -> str | None:
-        """Name of the user whom an identity provider knows by that address, in any case of its letters.
+    async def recognise(self, email: str, account: Account) -> str | None:
+        """Name of the user with that address, in any case of its letters; None: there is none.
+
+        The first sign-in ties the user to the account: an address can be given to somebody else later. Once
+        the settings name another provider or client, the next sign-in ties anew.
 
         Raises:
-            StoreError: it cannot be read.
+            ConflictError: the user is tied to another account of the same provider.
+            StoreError: it cannot be read, or the tie not be stored.
         """
-        async with self._store.snapshot() as transaction:
-            rows = await transaction.fetch("SELECT name FROM users WHERE email = $1", email.lower())
-        return str(rows[0]["name"]) if rows else None
+        async with self._store.snapshot() as reading:
+            known = await _by_email(reading, email)
+        if known is None or _is_tied(known[1], account):
+            return None if known is None else known[0]
+        async with self._change(actor_of(known[0]), "user.account", known[0]) as change:
+            known = await _by_email(change.transaction, email)
+            if known is None:
+                return None
+            if not _is_tied(known[1], account):
+                await change.transaction.execute(
+                    "UPDATE users SET known_as = $2 WHERE name = $1", known[0], to_json(asdict(account))
+                )
+            change.detail.update(asdict(account))
+        return known[0]
 
     # --- browsers -----------------------------------------------------------------------------------
 
-    async def add_session(self, session: Secret, user: str = FIRST, *, expires_at: float, actor: str) -> None:
-        """Sign a browser in, and forget sessions that have run out; audited.
+    async def add_session(
+        self,
+        session: Secret,
+        user: str = FIRST,
+        *,
+        expires_at: float,
+        actor: str,
+        detail: Mapping[str, object] = _NOTHING,
+    ) -> None:
+        """Sign a browser in, and forget sessions that have run out; audited, with ``detail``.
 
         Raises:
             StoreError: nothing was stored.
@@ -142,7 +173,7 @@ class UserVault(AdminVault):
                 now,
                 to_ms(expires_at),
             )
-        await self.record(actor, "admin.sign_in", user, {})
+        await self.record(actor, "admin.sign_in", user, detail)
 
     async def signed_in(self, session: Secret) -> SignedIn | None:
         """Whose browser keeps this; None when it is not signed in (any more).
@@ -175,3 +206,27 @@ class UserVault(AdminVault):
 def _demand(changed: int, name: str) -> None:
     if not changed:
         raise MissingError(Fault(name[:80], "there is no such user"))
+
+
+async def _by_email(transaction: Transaction, email: str) -> tuple[str, Account | None] | None:
+    rows = await transaction.fetch("SELECT name, known_as FROM users WHERE email = $1", email.lower())
+    if not rows:
+        return None
+    name, tied = str(rows[0]["name"]), rows[0]["known_as"]
+    if tied is None:
+        return name, None
+    told = json.loads(tied)
+    return name, Account(told["issuer"], told["client_id"], told["subject"])
+
+
+def _is_tied(tied: Account | None, account: Account) -> bool:
+    """Whether a user is tied to this account; False: to none, or to one that the settings no longer mean.
+
+    Raises:
+        ConflictError: to another account of the same provider.
+    """
+    if tied is None or (tied.issuer, tied.client_id) != (account.issuer, account.client_id):
+        return False
+    if tied.subject != account.subject:
+        raise ConflictError(Fault("email", "belongs to another account at the provider now"))
+    return True

@@ -15,7 +15,7 @@ from proxy.connectors.outcomes import FlowRefused
 from proxy.connectors.vault_flows import digest
 from proxy.secret import Secret
 
-_MAX_COOKIE = 256
+MAX_COOKIE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Cookies:
         """Of the cookie for a purpose."""
         return f"__Host-{purpose}" if self.secure else f"connector-proxy-{purpose}"
 
-    def read(self, request: web.Request, purpose: str) -> Secret | None:
-        """What the browser keeps for a purpose."""
+    def read(self, request: web.Request, purpose: str, *, most: int = MAX_COOKIE) -> Secret | None:
+        """What the browser keeps for a purpose; None too for what is over ``most`` characters."""
         found = request.cookies.get(self.name(purpose))
-        return Secret(found) if found and len(found) <= _MAX_COOKIE and found.isascii() else None
+        return Secret(found) if found and len(found) <= most and found.isascii() else None
 
     def keep(self, response: web.Response, purpose: str, secret: Secret, *, seconds: float) -> None:
         """Let the browser keep a secret, out of reach of scripts; other sites bring it only by links."""

@@ -247,7 +247,7 @@ class ConnectPages:
                 address = await self.connecting.flows.depart(flow_id, browser, scopes=scopes)
             except ConfigurationError as error:
                 return self._form(flow.service, browser, flow=flow, fault=_sentences(error), status=_BAD)
-            return self.pages.page("leaving", address=address, service=flow.service)
+            return self.pages.page("leaving", address=address, title=flow.service.title)
         visitor = await self._visitor(request)
         check_token(form, None if visitor is None else visitor.session)
         if visitor is None or not visitor.may("operator"):
@@ -284,7 +284,7 @@ class ConnectPages:
                 return_to=return_to,
                 status=_BAD,
             )
-        response = self.pages.page("leaving", address=address, service=service)
+        response = self.pages.page("leaving", address=address, title=service.title)
         self.cookies.keep(response, _purpose(flow.flow_id), browser, seconds=_KEPT_S)
         return response
 

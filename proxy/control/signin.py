@@ -1,9 +1,11 @@
-"""Signing in to the control plane: users with passwords, sessions that end, slowed guesses."""
+"""Signing in to the control plane: users with passwords, sessions that end, slowed guesses.
+
+The other way, an identity provider, is ``proxy.control.oidc``; its sessions are these.
+"""
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -15,41 +17,33 @@ from proxy.connectors.passwords import hashed, is_right
 from proxy.connectors.users import FIRST, Role, SignedIn, actor_of
 from proxy.connectors.vault import Vault
 from proxy.connectors.vault_flows import new_secret
+from proxy.control.attempts import Attempts
 from proxy.control.browsers import Cookies, check_token, form_token, read_form
 from proxy.control.html import Pages
+from proxy.control.origin import WrongOriginError, elsewhere
 from proxy.control.returning import safe_return
 from proxy.errors import StateError, StoreError
 from proxy.secret import Secret
 
 SESSION_S = 12 * 3600.0
 _FORM_S = 3600.0
-_WINDOW_S = 60.0
-_GUESSES, _ALL_GUESSES = 5, 20
 _LONGEST_NAME = 63
 _HOME = "/"
 
 
-class Attempts:
-    """Failed guesses of the last minute: five from one address, twenty in all; then nobody may guess."""
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How people may sign in.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failed: deque[tuple[float, str]] = deque()
+    Args:
+        passwords: whether passwords count.
+        provider: what the identity provider is called; None: there is none.
+        public_url: origin that the provider sends browsers back to; needed with a provider.
+    """
 
-    def wait(self, address: str) -> float:
-        """Seconds until this address may guess again; 0 when it may now."""
-        now = self._clock()
-        while self._failed and self._failed[0][0] <= now - _WINDOW_S:
-            self._failed.popleft()
-        own = [at for at, who in self._failed if who == address]
-        waits = [own[-_GUESSES] + _WINDOW_S - now] if len(own) >= _GUESSES else []
-        if len(self._failed) >= _ALL_GUESSES:
-            waits.append(self._failed[-_ALL_GUESSES][0] + _WINDOW_S - now)
-        return max(waits, default=0.0)
-
-    def failed(self, address: str) -> None:
-        """Count one."""
-        self._failed.append((self._clock(), address))
+    passwords: bool = True
+    provider: str | None = None
+    public_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +73,16 @@ class Visitor:
         return self.signed_in.may(least)
 
 
+_PASSWORDS = Ways()
+
+
 class SignIn:
     """The pages ``/sign-in`` and ``/sign-out``, and the question whether a browser is signed in.
 
     Args:
         vault: has password and sessions.
         pages, cookies: see there.
+        ways: how people may sign in.
         clock: seconds since the epoch.
         attempts: slows guessing.
     """
@@ -94,6 +92,7 @@ class SignIn:
         vault: Vault,
         pages: Pages,
         cookies: Cookies,
+        ways: Ways = _PASSWORDS,
         *,
         clock: Callable[[], float] = time.time,
         attempts: Attempts | None = None,
@@ -101,6 +100,7 @@ class SignIn:
         self._vault = vault
         self._pages = pages
         self._cookies = cookies
+        self.ways = ways
         self._clock = clock
         self._attempts = Attempts() if attempts is None else attempts
         self._guessing = asyncio.Lock()  # one at a time: each takes 32 MiB
@@ -121,17 +121,17 @@ class SignIn:
                 return await handler(request)
             except FlowRefused as refused:
                 again = "Open this control plane's address anew and sign in there."
-                return self._pages.page(
-                    "problem",
-                    status=400,
-                    heading="That was no form of this browser",
-                    texts=(refused.detail, again),
-                )
+                return self._problem("That was no form of this browser", refused.detail, again, status=400)
+            except WrongOriginError as wrong:
+                return self._problem(wrong.heading, str(wrong), status=400)
             except (StoreError, StateError):
                 text = "The vault cannot be read or written for now: see the log."
-                return self._pages.page("problem", status=503, heading="Not just now", texts=(text,))
+                return self._problem("Not just now", text, status=503)
 
         return page
+
+    def _problem(self, heading: str, *texts: str, status: int) -> web.Response:
+        return self._pages.page("problem", status=status, heading=heading, texts=texts)
 
     @property
     def session_cookie(self) -> str:
@@ -155,6 +155,10 @@ class SignIn:
         return web.Response(status=303, headers={"Location": place})
 
     async def _show(self, request: web.Request) -> web.Response:
+        if self.ways.provider is not None:
+            place = elsewhere(request, self.ways.public_url)  # where the provider sends the browser back to
+            if place is not None:
+                return _redirect(place)
         if await self.visitor(request) is not None:
             return _redirect(safe_return(request.query.get("return_to"), ()) or _HOME)
         return self._form(request, request.query.get("return_to"))
@@ -176,19 +180,22 @@ class SignIn:
             return_to=safe_return(return_to, ()) or _HOME,
             user=user,
             fault=fault,
+            ways=self.ways,
         )
         self._cookies.keep(response, "form", secret, seconds=_FORM_S)
         return response
 
     async def _sign_in(self, request: web.Request) -> web.Response:
+        if not self.ways.passwords:
+            text = f"Sign in with {self.ways.provider}: control.password_sign_in is false."
+            return self._problem("Passwords are switched off here", text, status=403)
         form = await read_form(request)
         return_to, address = str(form.get("return_to", "")), request.remote or ""
         user = str(form.get("user", "")).strip()[:_LONGEST_NAME] or FIRST
         try:
             check_token(form, self._cookies.read(request, "form"))
-        except FlowRefused:  # the page lay open for over an hour, was sent twice, or cookies are off
-            fault = "This page was too old, or cookies are off here. Try it again."
-            return self._form(request, return_to, fault=fault, status=400)
+        except FlowRefused:
+            return self.again(request, return_to)
         async with self._guessing:
             wait = self._attempts.wait(address)
             if wait > 0:
@@ -203,17 +210,22 @@ class SignIn:
                 fault = "That is not the password of this user, or there is no such user."
                 return self._form(request, return_to, user=user, fault=fault, status=403)
         response = _redirect(safe_return(return_to, ()) or _HOME)
-        await self.begin(response, user)
-        log.event("signed_in", address=address)
-        self._cookies.forget(response, "form")
+        await self.begin(response, user, by={"by": "password"})
+        log.event("signed_in", address=address, by="password")
         return response
 
-    async def begin(self, response: web.Response, user: str) -> Secret:
-        """Sign the browser in that gets this response."""
+    def again(self, request: web.Request, return_to: str) -> web.Response:
+        """The form anew: it lay open for over an hour, was sent twice, or cookies are off."""
+        fault = "This page was too old, or cookies are off here. Try it again."
+        return self._form(request, return_to, fault=fault, status=400)
+
+    async def begin(self, response: web.Response, user: str, *, by: Mapping[str, str]) -> Secret:
+        """Sign the browser in that gets this response; ``by``: what the audit tells of how."""
         session = new_secret()  # a new one each time, so none can be fixed beforehand
         expires_at = self._clock() + SESSION_S
-        await self._vault.add_session(session, user, expires_at=expires_at, actor=actor_of(user))
+        await self._vault.add_session(session, user, expires_at=expires_at, actor=actor_of(user), detail=by)
         self._cookies.keep(response, "session", session, seconds=SESSION_S)
+        self._cookies.forget(response, "form")
         return session
 
     async def change(
@@ -244,7 +256,7 @@ class SignIn:
             stored = await asyncio.to_thread(hashed, new)
         await self._vault.set_user_password(visitor.user, stored, actor=visitor.actor)
         log.event("password_changed", address=address)
-        return "", replace(visitor, session=await self.begin(response, visitor.user))
+        return "", replace(visitor, session=await self.begin(response, visitor.user, by={"by": "password"}))
 
     async def _knows(self, user: str, password: Secret) -> bool:
         stored = await self._vault.password_of(user)
@@ -258,7 +270,7 @@ class SignIn:
         if session is None:
             return _redirect("/sign-in")
         check_token(form, session)
-        response = _redirect("/sign-in")
+        response = _redirect("/sign-in" if self.ways.provider is None else "/oidc/left")
         self._cookies.forget(response, "session")
         try:
             await self._vault.end_session(session)

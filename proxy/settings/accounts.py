@@ -1,4 +1,4 @@
-"""The sections that name accounts: apps at providers, where tokens come from, keys, who is told news."""
+"""The sections that name accounts: apps at providers, who signs people in, keys, who is told news."""
 # ruff: noqa: RUF009  # setting() returns dataclass fields
 
 from collections.abc import Mapping
@@ -129,4 +129,46 @@ class Webhook:
         None,
         "What it is signed with: `whsec_` and base64, or a text of 24 bytes or more.",
         example={"env": "WEBHOOK_SECRET"},
+    )
+
+
+OIDC_CALLBACK = "/oidc/callback"
+"""Where the identity provider sends browsers back to, behind ``control.public_url``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """``[control.oidc]``: an identity provider (OpenID Connect) where users sign in to the control plane."""
+
+    issuer: str | None = setting(
+        kinds.URL_ADDRESS,
+        None,
+        "The provider, as its discovery document spells it; unset: none.",
+        example="https://accounts.google.com",
+    )
+    client_id: str | None = setting(
+        kinds.TEXT, None, "Client id of the app registered there.", example="1234.apps.googleusercontent.com"
+    )
+    client_secret: SecretSource | None = setting(
+        kinds.SECRET_SOURCE,
+        None,
+        "Client secret; unset: the app is a public client.",
+        example={"env": "OIDC_CLIENT_SECRET"},
+    )
+    scopes: tuple[str, ...] = setting(kinds.TEXTS, ["openid", "email", "profile"], "What is asked for.")
+    label: str = setting(kinds.TEXT, "single sign-on", "What the button says behind `Sign in with`.")
+    email_claim: str = setting(kinds.TEXT, "email", "The claim that is compared with users' mail addresses.")
+    require_verified_email: bool = setting(
+        kinds.FLAG,
+        True,
+        "Believe an address only with `email_verified`. Switch it off only for a provider where nobody "
+        "chooses their own address.",
+    )
+    allowed_domains: tuple[str, ...] = setting(
+        kinds.HOSTS, [], "Only addresses of these domains; none listed: all.", example=["example.com"]
+    )
+    provision: Literal["none", "viewer"] = setting(
+        kinds.choice("none", "viewer"),
+        "none",
+        "viewer: whoever has an address of `allowed_domains` becomes a user at the first sign-in.",
     )

@@ -14,7 +14,7 @@ from proxy.forwarding.egress import EgressPolicy
 from proxy.forwarding.tunnel import EgressProxy
 from proxy.secret import Secret
 from proxy.settings import kinds
-from proxy.settings.accounts import Base44, DeclaredKey, Registration, Source, Webhook
+from proxy.settings.accounts import Base44, DeclaredKey, Oidc, Registration, Source, Webhook
 from proxy.settings.kinds import Listen, SecretSource
 from proxy.settings.observing import Audit, Log, Tracing
 from proxy.settings.spec import entries, named, section, setting
@@ -104,8 +104,11 @@ class Control:
         "Host names accepted besides localhost, 127.0.0.1, [::1] and the one of public_url.",
         example=["proxy.internal"],
     )
-
+    password_sign_in: bool = setting(
+        kinds.FLAG, True, "Whether passwords sign in; false takes `[control.oidc]`."
+    )
     tls: ControlTls = section(ControlTls)
+    oidc: Oidc = section(Oidc)
 
     def origin(self, bound: Iterable[str] = ()) -> str:
         """How a browser reaches the control plane; ``bound``: its addresses, where they are known by now."""

@@ -13,7 +13,7 @@ const redirects = new Set([redirectUri]);
 const settings = { access_lifetime_s: 3600, before_s: 0, after_s: 0 };
 const counts = {};
 const secrets = []; // what went over the token endpoint, both ways, in order
-const SECRET_FIELDS = ["code", "code_verifier", "client_secret", "refresh_token", "access_token"];
+const SECRET_FIELDS = ["code", "code_verifier", "client_secret", "refresh_token", "access_token", "id_token"];
 
 // --- storage: the shipped one forgets after a thousand entries ---------------------------------------------
 
@@ -72,9 +72,10 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
   ],
   cookies: { keys: [randomBytes(16).toString("hex")] },
   scopes: ["openid", "offline_access", "read", "write"],
+  claims: { openid: ["sub"], email: ["email", "email_verified"], profile: ["name"] },
   pkce: { required: () => true },
   features: { devInteractions: { enabled: false }, revocation: { enabled: true } },
-  findAccount: async (_ctx, sub) => ({ accountId: sub, claims: async () => ({ sub }) }),
+  findAccount: async (_ctx, sub) => ({ accountId: sub, claims: async () => claimsOf(sub) }),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   issueRefreshToken: async () => true,
   rotateRefreshToken: true,
@@ -99,6 +100,10 @@ provider.use(async (ctx, next) => {
   await sleep(settings.after_s * 1000);
 });
 const answerOfProvider = provider.callback();
+
+function claimsOf(sub) {
+  return { sub, name: sub, email: `${sub}@example.com`, email_verified: !sub.startsWith("unverified") };
+}
 
 function count(grant, status, by) {
   counts[grant] ??= {};

@@ -4,15 +4,16 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
 
 from proxy.assembly.inforce import catalog_of
-from proxy.assembly.providers import declared_registrations, token_endpoint
+from proxy.assembly.providers import declared_registrations, oidc_secret, token_endpoint
 from proxy.assembly.vaults import master_key_of
 from proxy.catalog.model import Catalog
 from proxy.connecting import Connecting
@@ -21,13 +22,16 @@ from proxy.connectors.flows import Flows
 from proxy.connectors.model import Connection, Credential
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.vault import Vault
+from proxy.control.attempts import Attempts
 from proxy.control.browsers import Cookies
 from proxy.control.connect import ConnectPages
 from proxy.control.dashboard import TEMPLATE_VALUES, Ground, add_dashboard
 from proxy.control.guarded import guarded_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
-from proxy.control.signin import Attempts, SignIn
+from proxy.control.oidc import OidcPages, oidc_pages
+from proxy.control.signin import SignIn
+from proxy.controlside import ways_of
 from proxy.feed import Feed
 from proxy.forwarding.egress import Dialer
 from proxy.history import History
@@ -43,7 +47,10 @@ APP_SECRET = "canaryAPPSECRET" + "q1w2e3r4t5"
 
 @dataclass(slots=True)
 class Scene:
-    """Pages, vault and provider of one test. ``ahead``: seconds by which our clock runs before the real one."""
+    """Pages, vault and provider of one test. ``ahead``: seconds by which our clock runs before the real one.
+
+    ``patience``: seconds by which whoever failed to sign in through an identity provider has waited.
+    """
 
     sandbox: Sandbox
     vault: Vault
@@ -52,6 +59,8 @@ class Scene:
     registrations: Registrations
     public_url: str
     ahead: float = 0.0
+    patience: float = 0.0
+    oidc: OidcPages | None = None
     seen: list[Any] = field(default_factory=list)
     feed: Feed = field(default_factory=Feed)
     used: dict[str, float] = field(default_factory=dict)
@@ -151,6 +160,7 @@ async def scene(
     password: str | None = None,
     verified: str = "live",
     declared: bool = True,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Scene]:
     """A scene with an empty vault.
 
@@ -160,9 +170,10 @@ async def scene(
         password: the stored hash of an operator's password.
         verified: how well the scopes of the service's file are known.
         declared: whether the settings have the sandbox's app.
+        environ: further settings, such as those of ``[control.oidc]``.
     """
     async with provider(folder) as (sandbox, certificate):
-        settings = load_settings(settings_file(folder, sandbox, certificate), {})
+        settings = load_settings(settings_file(folder, sandbox, certificate), environ)
         path = folder / "services" / f"{SERVICE}.toml"
         path.write_text(
             path.read_text().replace('scopes_verified = "live"', f'scopes_verified = "{verified}"')
@@ -191,7 +202,8 @@ async def scene(
         connecting = Connecting(flows, vault, token_endpoint(dialer), check)
         made = Scene(sandbox, vault, catalog, connecting, registrations, public_url)
         pages, cookies = Pages(TEMPLATE_VALUES), Cookies(secure=False)
-        sign_in = SignIn(vault, pages, cookies, clock=clock, attempts=Attempts(clock))
+        ways = ways_of(settings, public_url)
+        sign_in = SignIn(vault, pages, cookies, ways, clock=clock, attempts=Attempts(clock))
         if password is not None:
             await vault.set_password(password, actor="test")
         pages.add(app)
@@ -214,6 +226,22 @@ async def scene(
             clock=clock,
         )
         add_dashboard(app, ground)
+        if ways.provider is not None:
+            secret = oidc_secret(settings)
+            endpoint = token_endpoint(dialer)
+            oidc = oidc_pages(
+                settings.control.oidc,
+                secret,
+                sign_in,
+                endpoint,
+                vault=vault,
+                pages=pages,
+                cookies=cookies,
+                clock=clock,
+                attempts=Attempts(lambda: clock() + (made.patience if made is not None else 0.0)),
+            )
+            oidc.add(app)
+            made.oidc = oidc
         try:
             await runner.setup()
             await web.SockSite(runner, listening).start()

@@ -102,6 +102,23 @@ def test_check_looks_at_vault_key_and_certificate(cli: Inside) -> None:
     assert cli("check").code == 0
 
 
+def test_check_tells_the_redirect_address_of_sign_in(cli: Inside) -> None:
+    """What has to be registered at the identity provider is told, and a secret that is not there is a fault."""
+    path = cli.folder / "proxy.toml"
+    path.write_text(
+        '[control]\npublic_url = "https://proxy.example"\n'
+        '[control.oidc]\nissuer = "https://id.example"\nclient_id = "c"\nclient_secret = { file = "secret" }\n'
+    )
+    done = cli("check")
+    assert (done.code, "control.oidc.client_secret" in done.err) == (3, True)
+    (cli.folder / "secret").write_text("s\u00e9cret\n")
+    assert "must be printable ASCII" in cli("check").err
+    (cli.folder / "secret").write_text("canary-secret\n")
+    done = cli("check")
+    assert (done.code, "https://proxy.example/oidc/callback" in done.out) == (0, True)
+    assert "canary-secret" not in done.out + done.err
+
+
 def test_version_in_both_forms(cli: Inside) -> None:
     """The version is one line, or one document."""
     assert cli("version").out == cli("--version").out == f"{__version__}\n"

@@ -274,6 +274,7 @@ google = 1
     assert sorted(told) == sorted(expected)
 
 
+OIDC = '[control.oidc]\nissuer = "https://id.example/realm/"\n'
 CONTRADICTIONS = [
     (
         '[data.tls]\ncert_file = "c.pem"',
@@ -301,6 +302,49 @@ CONTRADICTIONS = [
     (
         '[listeners]\nslack = "127.0.0.1:9"\ngithub = "127.0.0.1:9"',
         "test.toml: listeners.github: 127.0.0.1:9 is also an address of listeners.slack",
+    ),
+    (
+        "[control]\npassword_sign_in = false",
+        "test.toml: control.password_sign_in: nobody could sign in: false takes issuer and client_id of [control.oidc]",
+    ),
+    (
+        '[control.oidc]\nissuer = "https://id.example"',
+        "test.toml: control.oidc.issuer: issuer and client_id belong together",
+    ),
+    ('[control.oidc]\nclient_id = "c"', "control.oidc.issuer: issuer and client_id belong together"),
+    (
+        '[control.oidc]\nissuer = "http://id.example"\nclient_id = "c"',
+        "test.toml: control.oidc.issuer: must be https://host[/path] (http only on this machine)",
+    ),
+    (
+        '[control.oidc]\nissuer = "https://id.example/?a=1"\nclient_id = "c"',
+        "test.toml: control.oidc.issuer: must be https://host[/path] (http only on this machine)",
+    ),
+    (f'{OIDC}client_id = "ü"', "test.toml: control.oidc.client_id: must be ASCII"),
+    (
+        f'{OIDC}client_id = "c"\n[control]\npublic_url = "http://proxy.example"',
+        (
+            "test.toml: control.public_url: providers redirect to https only (or to this machine), and the address "
+            "would be http://proxy.example/oidc/callback"
+        ),
+    ),
+    (
+        f'{OIDC}client_id = "c"\nscopes = ["email"]',
+        "test.toml: control.oidc.scopes: openid has to be among them",
+    ),
+    (
+        f'{OIDC}client_id = "c"\nemail_claim = "upn"',
+        (
+            "test.toml: control.oidc.email_claim: email_verified speaks of the claim email only: another one takes "
+            "require_verified_email = false"
+        ),
+    ),
+    (
+        f'{OIDC}client_id = "c"\nprovision = "viewer"',
+        (
+            "test.toml: control.oidc.provision: takes allowed_domains: else everybody with an account at the provider "
+            "would become a user"
+        ),
     ),
 ]
 

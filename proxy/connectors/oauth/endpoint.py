@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -32,7 +33,7 @@ class _Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reply:
+class Reply:
     """An answer. Without ``is_framed`` nothing told its end, so it may be cut (RFC 9112 §6.3)."""
 
     status: int
@@ -46,6 +47,10 @@ class _Reply:
     def may_be_cut(self) -> bool:
         """True when its end is unknown and does not show: JSON objects end with a brace, forms anywhere."""
         return not self.is_framed and not self.body.rstrip().endswith(b"}")
+
+
+class NoAnswerError(Exception):
+    """Nobody answered, or not to the end; its text is safe to show."""
 
 
 class _TooLargeError(Exception):
@@ -122,11 +127,38 @@ class TokenEndpoint:
             return True
         return document.get("ok") is not False and not document.get("error")
 
+    async def fetch(self, outgoing: Outgoing) -> tuple[int, dict[str, Any]]:
+        """Send a request that belongs to no service once; status and document of the answer.
+
+        A refusal that holds no document has an empty one.
+
+        Raises:
+            NoAnswerError: no whole answer came.
+            UnreadableError: what should be a document is none.
+        """
+        try:
+            async with asyncio.timeout(self._limit_s):
+                reply = await self._exchange(outgoing, _Progress())
+        except _TooLargeError:
+            raise UnreadableError(f"is over {MAX_BODY} bytes") from None
+        except (aiohttp.ClientError, OSError) as error:
+            host = URL(outgoing.url).host
+            raise NoAnswerError(f"no answer came from {host} ({type(error).__name__})") from None
+        document: dict[str, Any] = {}
+        fault = "may be cut short" if reply.may_be_cut else ""
+        try:
+            document = read_document(reply.content_type, unpack(reply.body, reply.coding))
+        except UnreadableError as error:
+            fault = str(error)
+        if fault and reply.status in _OK:
+            raise UnreadableError(fault)
+        return reply.status, document
+
     async def close(self) -> None:
         """Refuse further requests; those under way are their callers' to await."""
         self._closed = True
 
-    async def _exchange(self, outgoing: Outgoing, progress: _Progress) -> _Reply:
+    async def _exchange(self, outgoing: Outgoing, progress: _Progress) -> Reply:
         if self._closed:
             raise ConnectionAbortedError("the process is shutting down")
         async with (
@@ -154,7 +186,7 @@ class TokenEndpoint:
             ) as answer,
         ):
             told = answer.headers
-            return _Reply(
+            return Reply(
                 answer.status,
                 told.get("Content-Type", ""),
                 told.get("Content-Encoding", ""),

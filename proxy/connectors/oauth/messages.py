@@ -243,12 +243,17 @@ def _identify(
     """Say which app is asking (RFC 6749 §2.3.1); one without a secret only names itself (§3.2.1)."""
     secret = registration.client_secret
     if way == "basic" and secret is not None:
-        pair = f"{quote_plus(registration.client_id)}:{quote_plus(secret.reveal())}"
-        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        headers["Authorization"] = basic_credentials(registration.client_id, secret)
     elif way != "none":
         params[oauth.client_id_param] = registration.client_id
         if secret is not None:
             params["client_secret"] = secret.reveal()
+
+
+def basic_credentials(client_id: str, secret: Secret) -> str:
+    """An app's id and secret as a value of ``Authorization``, each percent-encoded (RFC 6749 §2.3.1)."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def _encode(body: Literal["form", "json"], params: Mapping[str, str], headers: dict[str, str]) -> bytes:

@@ -138,6 +138,7 @@ class Frame:
             notices=self.notices.take(visitor),
             token=form_token(visitor.session),
             visitor=visitor,
+            ways=self.ground.sign_in.ways,
             now=self.ground.clock(),
             **values,
         )

@@ -65,10 +65,11 @@ class OverviewPage:
         entries = await ground.vault.audit(limit=_LOOKED_THROUGH)
         own_key = any(one.action == "key.create" and is_by_user(one.actor) for one in entries)
         live = [one for one in ground.keys().values() if one.is_live(now)]
+        password = Step(
+            _is_own(entries), "Change the password", "The printed one was seen on a screen.", "/password"
+        )
         return [
-            Step(
-                _is_own(entries), "Change the password", "The printed one was seen on a screen.", "/password"
-            ),
+            *([password] if ground.sign_in.ways.passwords else []),
             Step(
                 bool(ground.vault.connections()),
                 "Connect an account",

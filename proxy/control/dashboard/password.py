@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from multidict import MultiMapping
 
-from proxy.control.dashboard.frame import Frame
+from proxy.control.dashboard.frame import Frame, MissingPageError
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault
 from proxy.secret import Secret
@@ -25,11 +25,16 @@ class PasswordPage:
         self.frame.done(app, "/password", self._change, back="/password", least="viewer")
 
     async def _show(self, _: web.Request, visitor: Visitor) -> web.Response:
+        ground = self.frame.ground
+        if not ground.sign_in.ways.passwords or await ground.vault.password_of(visitor.user) is None:
+            raise MissingPageError("You sign in through the identity provider, and have no password here.")
         return self.frame.page("password", visitor, at="", shortest=SHORTEST)
 
     async def _change(
         self, request: web.Request, form: MultiMapping[str], visitor: Visitor
     ) -> web.Response | str:
+        if not self.frame.ground.sign_in.ways.passwords:
+            raise MissingPageError("Passwords are switched off here.")
         new, again = str(form.get("new", "")), str(form.get("again", ""))
         if not SHORTEST <= len(new) <= LONGEST:
             raise ConfigurationError(Fault("New password", f"has at least {SHORTEST} characters"))

@@ -16,7 +16,7 @@ from proxy.secret import Secret
 
 _BAD = 400
 _HERE = "/users"
-_BLANK = MappingProxyType({"name": "", "role": "", "email": ""})
+_BLANK = MappingProxyType({"name": "", "role": "", "email": "", "no_password": ""})
 
 
 @dataclass(frozen=True, slots=True)
