@@ -27,13 +27,13 @@ class Tour {
     return this.#step("upload", call, expected);
   }
 
-  async refused(call, kind, { where = "", look = (error) => error.message, message = MESSAGE } = {}) {
+  async refused(call, kind, { where = "", look = (error) => error.message } = {}) {
     try {
       this.#note("refused", false, `returned ${JSON.stringify(await call())}`);
     } catch (error) {
       const type = error.constructor.name;
       const found = look(error);
-      const passed = type === kind && found.includes(message) && !(where && error.message.includes(message));
+      const passed = type === kind && found.includes(MESSAGE) && !(where && error.message.includes(MESSAGE));
       this.#note("refused", passed, `${type}: ${error.message}; ${found}`);
       this.steps.at(-1).aside = where;
     }

@@ -1,18 +1,19 @@
-// @google-analytics/data without gRPC: it takes a host and a port, so that the key has to name the service.
+// @google-analytics/data without gRPC: it puts a port behind its address (`/google_analytics:443/v1beta/...`), which the proxy takes.
 import { BetaAnalyticsDataClient } from "@google-analytics/data";
 import { OAuth2Client } from "google-auth-library";
 
 export const sdk = {
   package: "@google-analytics/data",
-  bases: [""],
+  bases: ["/google_analytics", ""],
   without: { upload: "the API has none", write: "the API has none" },
 };
 
-function at(tour, key) {
+function at(tour, base, key) {
   const authClient = new OAuth2Client();
   authClient.setCredentials({ access_token: key });
-  const { hostname, port } = new URL(tour.http);
-  return new BetaAnalyticsDataClient({ fallback: true, protocol: "http", apiEndpoint: hostname, port, authClient });
+  const { host, hostname, port } = new URL(tour.http);
+  const where = base ? { apiEndpoint: host + base } : { apiEndpoint: hostname, port };
+  return new BetaAnalyticsDataClient({ fallback: true, protocol: "http", ...where, authClient });
 }
 
 async function report(client, offset) {
@@ -21,12 +22,12 @@ async function report(client, offset) {
   return rows.map(({ dimensionValues }) => dimensionValues[0].value);
 }
 
-export async function use(tour) {
-  const client = at(tour, tour.rooted);
+export async function use(tour, base) {
+  const client = at(tour, base, base ? tour.key : tour.rooted);
   await tour.read(async () => (await client.getMetadata({ name: "properties/1/metadata" }))[0].dimensions[0].apiName, "city");
   await tour.pages(async () => [...(await report(client, 0)), ...(await report(client, 2))], ["Ü1", "Ü2", "Ü3"]);
 }
 
-export async function refuse(tour) {
-  await tour.refused(() => report(at(tour, tour.key), 0), "GaxiosError", { message: "there is no service of that name" });
+export async function refuse(tour, base) {
+  await tour.refused(() => report(at(tour, base, tour.narrow), 0), "GaxiosError");
 }
