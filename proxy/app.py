@@ -30,6 +30,7 @@ class App:
         self.core = Core(settings, catalog, listeners.dials(sockets.all), vault)
         self.data = DataSide(self.core, sockets, events, connect_url=connect_url(self.core, sockets))
         self.control = ControlSide(self.core, sockets, self.readiness)
+        self.control.take_budgets = self.data.take_budgets
         self.control.feed.on_watch = lambda on: self.data.watch(self.control.feed.take if on else None)
 
     async def start(self) -> None:

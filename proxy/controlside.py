@@ -12,6 +12,7 @@ from yarl import URL
 from proxy import certificates, log
 from proxy.assembly.providers import oidc_secret, token_endpoint
 from proxy.base44side import DataPath, base44_calls
+from proxy.budgets import Budgets
 from proxy.connecting import connecting_of
 from proxy.control.api.door import Door
 from proxy.control.api.routes import AdminApi
@@ -25,6 +26,7 @@ from proxy.control.listener import ControlRunner
 from proxy.control.signin import SignIn, Ways
 from proxy.core import Core
 from proxy.feed import Feed
+from proxy.forwarding.headroom import Told
 from proxy.history import LOOK_S, History
 from proxy.listeners import Sockets, texts
 from proxy.operations import operation
@@ -43,7 +45,8 @@ class ControlSide:
         sockets: bound; those of the control plane are served here.
         ready: whether requests can be answered; asked for every ``/readyz``.
 
-    ``feed`` shows people requests as they happen, if it is given them; see there.
+    ``feed`` shows people requests as they happen, if it is given them; see there. ``take_budgets`` gives what
+    services told of calls left since it was last asked.
     """
 
     def __init__(self, core: Core, sockets: Sockets, ready: Callable[[], Readiness]) -> None:
@@ -54,6 +57,8 @@ class ControlSide:
         self.feed = Feed()
         self._uses: dict[str, float] = {}
         self.history = History(core.metrics.whole, time.time)
+        self.take_budgets: Callable[[], Iterable[Told]] = tuple
+        self.budgets = Budgets(time.time)
         self._calls = DataPath(core, core.settings.control.origin(texts(sockets.control)))
         self._tls = certificates.control_context(core.settings)
         self._runner = ControlRunner(
@@ -107,6 +112,7 @@ class ControlSide:
             keys=lambda: core.keys,
             feed=self.feed,
             history=self.history,
+            budgets=self._budgets,
             account_uses=self._account_uses,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
@@ -130,7 +136,20 @@ class ControlSide:
 
     def _ground(self, parts: Parts) -> operation.Ground:
         core, checks = self._core, self._ready().checks
-        return operation.Ground(core.settings, core.catalog, core.vault, lambda _: parts, time.time(), checks)
+        return operation.Ground(
+            core.settings,
+            core.catalog,
+            core.vault,
+            lambda _: parts,
+            time.time(),
+            checks,
+            budgets=self._budgets,
+        )
+
+    def _budgets(self) -> Budgets:
+        """With what was told until now."""
+        self.budgets.take(self.take_budgets())
+        return self.budgets
 
     async def start(self) -> None:
         """Answer on the control plane from now on, and begin the scheduled work."""
@@ -157,6 +176,7 @@ class ControlSide:
     async def _look_always(self) -> None:
         while True:
             self.history.look()
+            self._budgets()
             await asyncio.sleep(LOOK_S)
 
     async def _keep_certificate(self, context: ssl.SSLContext) -> None:

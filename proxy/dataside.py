@@ -13,6 +13,7 @@ from proxy.feed import Batch, Tap
 from proxy.forwarding.gate import Limits as HeadLimits
 from proxy.forwarding.handler import DataPlane, Terms
 from proxy.forwarding.headers import TRACE_CONTEXT
+from proxy.forwarding.headroom import Told
 from proxy.forwarding.keys import KeyRing
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
@@ -127,6 +128,10 @@ class DataSide:
             self._tap.close()
         self._tap = None if tell is None else Tap(tell)
         self.plane.watch(self._tap)
+
+    def take_budgets(self) -> list[Told]:
+        """How many calls services said are left, since this was last called."""
+        return self.plane.headroom.take()
 
     def checks(self) -> Mapping[str, str]:
         """For readiness: not draining."""

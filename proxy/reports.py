@@ -3,25 +3,29 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from proxy.exposition import Tally, added
+from proxy.forwarding.headroom import Told
 from proxy.supervised import Supervised
 
 
 class Reports:
-    """Of all workers there were: counters, uses of keys, and how far in the vault's changes they are."""
+    """Of all workers there were: counters, uses of keys, what services told, how far they are."""
 
     def __init__(self) -> None:
         self.deaths = 0
         self._retired: Tally = {}
         self._uses: dict[str, float] = {}
         self._account_uses: dict[str, float] = {}
+        self._budgets: list[Told] = []
         self._mark = -1
 
     def take_in(self, worker: Supervised) -> None:
-        """When keys and connections were used last, as far as it has told."""
+        """When keys and connections were used last, and what services told it, as far as it has told."""
         for told, kept in ((worker.uses, self._uses), (worker.account_uses, self._account_uses)):
             for name, when in told.items():
                 kept[name] = max(when, kept.get(name, when))
             told.clear()
+        self._budgets += worker.budgets
+        worker.budgets.clear()
 
     def take_uses(self) -> Mapping[str, float]:
         """What was told since the last time: key id to epoch seconds."""
@@ -32,6 +36,11 @@ class Reports:
         """The same of connections, by id."""
         uses, self._account_uses = self._account_uses, {}
         return uses
+
+    def take_budgets(self) -> list[Told]:
+        """What services told of calls left, since the last time."""
+        budgets, self._budgets = self._budgets, []
+        return budgets
 
     def retire(self, worker: Supervised) -> None:
         """Keep what a worker that has ended had counted."""

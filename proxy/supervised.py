@@ -13,6 +13,7 @@ import orjson
 from proxy.channel import Channel
 from proxy.exposition import Definition, Tally
 from proxy.feed import Batch
+from proxy.forwarding.headroom import Left, Told
 from proxy.spawn import how_it_ended
 
 State = Literal["starting", "loaded", "ready", "ending"]
@@ -52,6 +53,7 @@ class Supervised:
         self.checks: Mapping[str, str] = {}
         self.uses: dict[str, float] = {}
         self.account_uses: dict[str, float] = {}
+        self.budgets: list[Told] = []
         self.definitions: Mapping[str, Definition] = {}
         self.requests: Batch | None = None
         self.failure: str | None = None
@@ -108,6 +110,9 @@ class Supervised:
                 self.tally, self.checks = facts["tally"], facts["checks"]
                 self.uses.update(facts["uses"])
                 self.account_uses.update(facts["account_uses"])
+                self.budgets += [
+                    Told(service, name, Left(*left), at) for service, name, left, at in facts["budgets"]
+                ]
             case "requests":
                 self.requests = Batch(facts["requests"], facts["missed"])
             case "failed":

@@ -81,6 +81,7 @@ class Supervisor:
         core.on_taken = lambda _: self._settle_taken()
         core.take_uses = self._reports.take_uses
         core.take_account_uses = self._reports.take_account_uses
+        self._control.take_budgets = self._reports.take_budgets
         core.metrics.others = lambda: self._reports.tallies(self._workers.values())
         core.metrics.gauge("workers_ready", "Workers that answer requests", lambda: len(self._ready()))
         core.metrics.gauge("workers", "Workers there should be", lambda: self._of)

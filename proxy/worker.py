@@ -157,6 +157,7 @@ class Worker:
                 "tally": core.metrics.tally(for_others=True),
                 "uses": core.take_uses(),
                 "account_uses": core.take_account_uses(),
+                "budgets": [(*one[:2], tuple(one.left), one.at) for one in data.take_budgets()],
                 "checks": {**data.checks(), **core.checks()},
             },
         )

@@ -13,6 +13,7 @@ from proxy.errors import RequestError, UpstreamProtocol
 from proxy.forwarding.framing import AnswerHead, Plan, answer_head, check_trailers, plain_head, plan_of
 from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headers import Field
+from proxy.forwarding.headroom import Fields
 from proxy.forwarding.switched import switched_head
 
 MAX_HEAD_BYTES = 262_144  # the largest known services stay below half; R52 asks for 64 KiB and 200 fields
@@ -94,6 +95,11 @@ class AnswerReader:
         """The fields of the final answer as the service sent them, for looking up by name."""
         pairs = zip(self._names, self._values, strict=True)
         return CIMultiDictProxy(CIMultiDict([(n.decode("latin-1"), v.decode("latin-1")) for n, v in pairs]))
+
+    @property
+    def fields(self) -> Fields:
+        """Names and values of the final answer's fields; the lists of an answer never change later."""
+        return self._names, self._values
 
     def feed(self, data: bytes) -> None:
         """Read some bytes; look at the attributes afterwards. After ``complete`` any byte is ``extra``."""

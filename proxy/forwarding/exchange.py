@@ -10,6 +10,7 @@ from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
+from proxy.forwarding.headroom import Fields
 from proxy.forwarding.links.rewriting import Changes, Links
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.refusal import MOST_S, Rule, is_readable, judge
@@ -43,8 +44,9 @@ class Timeline:
     ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
     it was written to the caller. ``echoes``: how often the service's answer held the account's token.
     ``connect_s``, ``token_s``: spent on a new connection, and on a newer token after a refusal. ``trace``:
-    told as it happens; None while requests are not traced. Defaults are the class's: one is made for each
-    request, and most of them stay.
+    told as it happens; None while requests are not traced. ``budget``: the answer's fields, where some may
+    tell how many calls are left. Defaults are the class's: one is made for each request, and most of them
+    stay.
     """
 
     sent_at: float | None = None
@@ -59,6 +61,7 @@ class Timeline:
     connect_s: float = 0.0
     token_s: float = 0.0
     trace: Trace | None = None
+    budget: Fields | None = None
 
 
 class Exchange:
@@ -321,9 +324,13 @@ class Exchange:
         connection, caller = self._connection, self.caller
         if self._upload is not None:
             self._upload.forget()
-        if caller.server.draining or connection is None or connection.uploading:
+        if connection is None:
+            raise RuntimeError("an answer before send")
+        if caller.server.draining or connection.uploading:
             caller.keep = False
         self.timeline.status = answer.status
+        if answer.budgeted:
+            self.timeline.budget = connection.fields
         start = _head_bytes(answer, self.request, trailers, keep=caller.keep, chunked=chunked)
         return self._masked(start, token)
 

@@ -53,7 +53,8 @@ class AnswerHead(NamedTuple):
     is not among them. ``length`` is the body's length in bytes, or for ``body == "none"`` the Content-Length
     that a HEAD or 304 answer announces (None: it announces none). ``reusable``: another request may follow on
     the connection. ``trailers``: lower-case names of announced trailer fields that may be passed on.
-    ``coded``: the body has a content coding. ``addressed``: some field holds addresses.
+    ``coded``: the body has a content coding. ``addressed``: some field holds addresses. ``budgeted``: some
+    may tell how many calls are left.
     """
 
     status: int
@@ -65,6 +66,7 @@ class AnswerHead(NamedTuple):
     trailers: frozenset[bytes]
     coded: bool = False
     addressed: bool = False
+    budgeted: bool = False
 
 
 class Plan(NamedTuple):
@@ -81,6 +83,7 @@ class Plan(NamedTuple):
     trailer: tuple[int, ...]
     coding: tuple[int, ...]
     addressed: bool
+    budgeted: bool
     names: list[bytes]
     ordinary: re.Pattern[bytes] | None
 
@@ -134,7 +137,9 @@ def answer_head(
     keeps = b"close" not in options and (version == "1.1" or b"keep-alive" in options) and body != "eof"
     trailers = _options(plan.trailer, values) - _NEVER_TRAILERS if plan.trailer else _NOTHING
     coded = any(values[place].lower() != b"identity" for place in plan.coding) if plan.coding else False
-    return AnswerHead(status, reason, lines, body, length, keeps, trailers, coded, plan.addressed)
+    return AnswerHead(
+        status, reason, lines, body, length, keeps, trailers, coded, plan.addressed, plan.budgeted
+    )
 
 
 def plain_head(plan: Plan, data: bytes, method: bytes) -> tuple[AnswerHead, list[bytes], int] | None:
@@ -162,7 +167,9 @@ def plain_head(plan: Plan, data: bytes, method: bytes) -> tuple[AnswerHead, list
     keeps = not plan.connection or values[plan.connection[0]] != b"close"
     coded = any(values[place].lower() != b"identity" for place in plan.coding) if plan.coding else False
     lines = plan.template % plan.pick(values)
-    head = AnswerHead(code, reason, lines, body, length, keeps, _NOTHING, coded, plan.addressed)
+    head = AnswerHead(
+        code, reason, lines, body, length, keeps, _NOTHING, coded, plan.addressed, plan.budgeted
+    )
     return head, values, found.end()
 
 
@@ -207,6 +214,7 @@ def _plan(names: tuple[bytes, ...], dropped: frozenset[bytes] = _NOTHING) -> Pla
         places(b"trailer"),
         places(b"content-encoding"),
         not ADDRESSES.isdisjoint(lower),
+        any(b"limit" in name or b"remaining" in name for name in lower),
         list(names),
         None if dropped else _ordinary(names, lower),
     )

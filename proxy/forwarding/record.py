@@ -10,6 +10,7 @@ from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import Timeline, Trace
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
+from proxy.forwarding.headroom import Headroom
 from proxy.metrics import Metrics
 from proxy.problems import row
 
@@ -76,7 +77,7 @@ class Recorder:
         wall: seconds since the epoch.
 
     ``watcher`` is told of each request that is over, while somebody looks on. ``tracing``: of those that have
-    a trace.
+    a trace. ``headroom``: of answers that may tell how many calls are left.
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Recorder:
         events: accesslog.Events,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        *,
         tracing: Tracing | None = None,
+        headroom: Headroom | None = None,
     ) -> None:
         self._metrics = metrics
         self._events = events
@@ -93,6 +96,7 @@ class Recorder:
         self._wall = wall
         self.watcher: Watcher | None = None
         self.tracing = tracing
+        self.headroom = headroom
         self._prefix = secrets.token_hex(5)
         self._numbers = count(1)
 
@@ -159,6 +163,8 @@ class Recorder:
         self._events.emit(event)
         if self.watcher is not None:
             self.watcher(event, _spent(record, timeline, duration))
+        if timeline.budget is not None and self.headroom is not None and record.connection is not None:
+            self.headroom.note(record.service or "", record.connection, timeline.budget, self._wall())
         if timeline.trace is not None and self.tracing is not None:
             self.tracing.end(timeline.trace, event, timeline, record.token_s)
 

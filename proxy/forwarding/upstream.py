@@ -14,6 +14,7 @@ from proxy.errors import RequestError, UpstreamProtocol, UpstreamUnreachable
 from proxy.forwarding.answer import AnswerReader
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.headers import Field
+from proxy.forwarding.headroom import Fields
 
 BUFFER_BYTES = 262_144  # body bytes held before somebody takes them
 LaneKey = tuple[str, str, int, str, int]
@@ -114,6 +115,11 @@ class UpstreamConnection(asyncio.Protocol):
     def headers(self) -> CIMultiDictProxy[str]:
         """The fields of the answer as the service sent them, for looking up by name."""
         return self._reader.headers
+
+    @property
+    def fields(self) -> Fields:
+        """Names and values of the answer's fields; they stay when the next exchange begins."""
+        return self._reader.fields
 
     @property
     def trailers(self) -> list[Field]:

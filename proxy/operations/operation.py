@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from proxy.admintokens import Scope, grants
 from proxy.assembly.inforce import declared_keys
+from proxy.budgets import Budgets
 from proxy.catalog.model import Catalog
 from proxy.connecting import Connecting
 from proxy.connectors.oauth.endpoint import TokenEndpoint
@@ -43,6 +44,7 @@ class Ground:
         parts_of: what leads to providers, for that vault.
         now: seconds since the epoch.
         checks: what was looked at for readiness -> ``ok`` or why not; None where no server runs.
+        budgets: what services say is left of their limits; likewise.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class Ground:
     parts_of: Callable[[Vault], Parts]
     now: float
     checks: Mapping[str, str] | None = None
+    budgets: Callable[[], Budgets] | None = None
 
     @property
     def vault(self) -> Vault:

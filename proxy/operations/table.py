@@ -3,13 +3,24 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.operations import accounts, audit, flows, keys, registrations, services, state, tokens, users
+from proxy.operations import (
+    accounts,
+    audit,
+    flows,
+    keys,
+    limits,
+    registrations,
+    services,
+    state,
+    tokens,
+    users,
+)
 from proxy.operations.operation import Operation
 
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         one.name: one
-        for module in (services, registrations, accounts, flows, keys, tokens, users, audit, state)
+        for module in (services, registrations, accounts, flows, keys, tokens, users, audit, limits, state)
         for one in module.OPERATIONS
     }
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.connecting import Scene, scene
 from proxy.connectors.passwords import hashed
 from proxy.exposition import ADDED_BUCKETS, DURATION_BUCKETS
 from proxy.feed import Batch
+from proxy.forwarding.headroom import Left, Told
 from proxy.secret import Secret
 
 PASSWORD = "correct horse battery"
@@ -117,3 +119,32 @@ async def test_the_overview_has_the_last_hour(tmp_path: Path) -> None:
         ):
             assert told in page.text
         assert page.text.count('<svg class="chart"') == 4
+        assert "Calls left" not in page.text
+
+
+async def test_the_overview_has_what_is_left_of_limits(tmp_path: Path) -> None:
+    """What services said is left stands there by connection, the tightest first, in figures and charts with words (R158)."""
+    async with scene(tmp_path, password=STORED) as one, Browser() as browser:
+        await signed_in(one, browser)
+        now = time.time()
+        one.budgets.take(
+            [
+                Told("sandbox", "main", Left(4_000, 5_000), now - 120),
+                Told("sandbox", "main", Left(4_812, 5_000), now),
+                Told("sandbox", "<b>tight", Left(3, 100), now),
+                Told("gone", "old", Left(12, None), now),
+            ]
+        )
+        text = (await browser.open(one.public_url)).text
+        assert "Calls left, as services say" in text
+        told = [
+            "Sandbox, &lt;b&gt;tight",
+            "of 100; lowest in the last hour 3",
+            "Sandbox, main",
+            '<p class="value">4,812</p>',
+            "of 5,000; lowest in the last hour 4,000",
+            "gone, old",
+            '<p class="soft">lowest in the last hour 12</p>',
+        ]
+        assert [text.index(words) for words in told] == sorted(text.index(words) for words in told)
+        assert text.count('<svg class="chart"') == 4 + 3

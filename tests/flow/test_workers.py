@@ -69,7 +69,7 @@ def test_all_workers_answer_on_every_socket(crew: Crew) -> None:
 
 
 def test_a_person_sees_the_requests_of_all_workers(crew: Crew) -> None:
-    """Live requests reach the dashboard from every worker, its figures are their sum, and when nobody looks on they fall silent (R158)."""
+    """Live requests reach the dashboard from every worker, its figures are their sum, what the service said is left of its limit stands there, and when nobody looks on they fall silent (R158)."""
 
     async def look() -> None:
         async with Browser() as browser:
@@ -89,6 +89,12 @@ def test_a_person_sees_the_requests_of_all_workers(crew: Crew) -> None:
                         seen += (await asyncio.wait_for(stream.content.readline(), 0.3)).decode()
             while "No calls in the last hour" in (await browser.open(origin)).text:
                 continue  # workers report once a second
+            while "Calls left" not in (page := await browser.open(origin)).text:
+                continue
+            assert "of 5,000; lowest in the last hour 4,321" in page.text
+            async with browser.session.get(f"{origin}/api/v1/rate-limits") as answered:
+                (told,) = (await answered.json())["items"]
+            assert (told["service"], told["remaining"], told["limit"]) == ("side", 4321, 5000)
 
     asyncio.run(asyncio.wait_for(look(), 20))
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from proxy.assembly.inforce import catalog_of
 from proxy.assembly.providers import declared_registrations, oidc_secret, token_endpoint
 from proxy.assembly.vaults import master_key_of
+from proxy.budgets import Budgets
 from proxy.catalog.model import Catalog
 from proxy.connecting import Connecting
 from proxy.connectors.flow import Begun, Wish
@@ -63,6 +64,7 @@ class Scene:
     oidc: OidcPages | None = None
     seen: list[Any] = field(default_factory=list)
     feed: Feed = field(default_factory=Feed)
+    budgets: Budgets = field(default_factory=lambda: Budgets(time.time))
     used: dict[str, float] = field(default_factory=dict)
     counted: dict[str, Any] = field(default_factory=dict)
 
@@ -221,6 +223,7 @@ async def scene(
             keys=lambda: vault.snapshot.keys,
             places=Places,
             feed=made.feed,
+            budgets=lambda: made.budgets,
             account_uses=lambda: made.used if made is not None else {},
             history=History(lambda: {"counters": {"services": dict(made.counted)}, "gauges": {}}, clock),
             clock=clock,

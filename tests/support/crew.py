@@ -24,6 +24,9 @@ verified = "live"
 [[hosts]]
 name = "api"
 origin = "http://127.0.0.1:{port}"
+[rate_limit.headers]
+X-RateLimit-Limit = "count"
+X-RateLimit-Remaining = "count"
 """
 
 
@@ -45,6 +48,8 @@ class Service:
                     service.waiting -= 1
                 self.send_response(200)
                 self.send_header("Content-Length", "2")
+                self.send_header("X-RateLimit-Limit", "5000")
+                self.send_header("X-RateLimit-Remaining", "4321")
                 self.end_headers()
                 self.wfile.write(b"ok")
 

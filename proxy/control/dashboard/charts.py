@@ -26,9 +26,15 @@ def bars(values: Sequence[float], marked: Sequence[float], about: str) -> Markup
     return _chart(Markup("").join(drawn), about)
 
 
-def lines(series: Sequence[tuple[str, Values]], about: str) -> Markup:
-    """One line for each series (its class and its values); a gap where there is no value."""
-    highest = max([value for _, values in series for value in values if value is not None] or [1.0]) or 1.0
+def lines(series: Sequence[tuple[str, Values]], about: str, *, highest: float | None = None) -> Markup:
+    """One line for each series (its class and its values); a gap where there is no value.
+
+    ``highest``: the value at the top; None: the highest there is.
+    """
+    if highest is None:
+        highest = (
+            max([value for _, values in series for value in values if value is not None] or [1.0]) or 1.0
+        )
     drawn = []
     for kind, values in series:
         for run in _runs(values):

@@ -1,16 +1,20 @@
-"""The last hour in figures: what the overview shows of ``proxy.history``."""
+"""The last hour in figures: what the overview shows of ``proxy.history`` and ``proxy.budgets``."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from proxy.budgets import Budget
 from proxy.control.dashboard.charts import bars, lines
 from proxy.control.dashboard.words import duration, number
 from proxy.exposition import ADDED_BUCKETS, DURATION_BUCKETS
+from proxy.forwarding.headroom import Left
 from proxy.history import Counts, Minute, quantile
 
 _HALF, _ALMOST_ALL = 0.5, 0.99
+_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,30 @@ def hour_of(minutes: Sequence[Minute]) -> Hour:
     )
     ranked = sorted(services.items(), key=lambda one: (-one[1].calls, one[0]))
     return Hour(figures, tuple(ranked))
+
+
+def budgets_of(
+    hour: Sequence[tuple[Budget, Sequence[Left | None]]], titles: Mapping[str, str]
+) -> tuple[Figure, ...]:
+    """What services say is left of their limits, the tightest first; ``titles``: of services, by id."""
+    return tuple(
+        _budget(one, minutes, titles.get(one.service, one.service)) for one, minutes in hour[:_SHOWN]
+    )
+
+
+def _budget(one: Budget, minutes: Sequence[Left | None], title: str) -> Figure:
+    left = one.last.left
+    lowest = functools.reduce(Left.tighter, [told for told in minutes if told is not None], left)
+    share = left.share is not None
+    values = [None if told is None else (told.share if share else float(told.remaining)) for told in minutes]
+    about = f"of {number(left.limit)}; " if left.limit is not None else ""
+    about += f"lowest in the last hour {number(lowest.remaining)}"
+    return Figure(
+        f"{title}, {one.connection}",
+        number(left.remaining),
+        about,
+        lines([("one", values)], f"Calls left each minute, {about}", highest=1.0 if share else None),
+    )
 
 
 def _latency(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from proxy.budgets import Budgets
 from proxy.catalog.model import Catalog
 from proxy.connecting import Connecting
 from proxy.connectors.oauth.registration import Registrations
@@ -26,7 +27,8 @@ class Ground:
         settings: in force now; catalog: likewise.
         keys: those of vault and settings, by id.
         places: where callers reach the data plane.
-        feed: requests as they happen; history: the last hour.
+        feed: requests as they happen; history: the last hour;
+            budgets: what services say is left of their limits.
         account_uses: when connections were used last since the start, by id (epoch seconds).
         clock: seconds since the epoch.
     """
@@ -43,6 +45,7 @@ class Ground:
     places: Callable[[], Places]
     feed: Feed
     history: History
+    budgets: Callable[[], Budgets]
     account_uses: Callable[[], Mapping[str, float]] = dict
     clock: Callable[[], float] = time.time
 

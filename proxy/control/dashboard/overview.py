@@ -8,7 +8,7 @@ from aiohttp import web
 from proxy.connectors.audit import AuditEntry
 from proxy.connectors.users import is_by_user
 from proxy.control.dashboard.connections import standings
-from proxy.control.dashboard.figures import Hour, hour_of
+from proxy.control.dashboard.figures import Hour, budgets_of, hour_of
 from proxy.control.dashboard.frame import Frame
 from proxy.control.signin import Visitor
 
@@ -40,6 +40,7 @@ class OverviewPage:
         ground = self.frame.ground
         held = await standings(self.frame)
         steps = await self._steps()
+        titles = {one.type_id: one.title for one in ground.catalog().services.values()}
         return self.frame.page(
             "overview",
             visitor,
@@ -47,7 +48,8 @@ class OverviewPage:
             troubled=[one for one in held if one.trouble],
             count=len(held),
             hour=self._hour(),
-            titles={one.type_id: one.title for one in ground.catalog().services.values()},
+            budgets=budgets_of(ground.budgets().hour(), titles),
+            titles=titles,
             steps=[] if all(one.done for one in steps) else steps,
             copy=ground.vault.is_copy,
         )

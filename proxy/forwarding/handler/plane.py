@@ -17,6 +17,7 @@ from proxy.forwarding.gate import Head
 from proxy.forwarding.handler.admission import Admission, Admitted, Terms
 from proxy.forwarding.handler.sending import Sending, Sent
 from proxy.forwarding.handshake import SWITCHED
+from proxy.forwarding.headroom import Headroom
 from proxy.forwarding.keylimits import KeyLimits
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities
@@ -50,6 +51,7 @@ class DataPlane:
         tracing: makes a trace of each request; None: nobody wants one.
 
     ``draining`` makes ``/-/health`` answer 503. ``take_uses``, ``take_account_uses``: see Admission.
+    ``headroom``: how many calls services say are left.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class DataPlane:
     ) -> None:
         self.draining = False
         self._pool = pool
-        self._recorder = Recorder(metrics, events, clock, wall, tracing)
+        self.headroom = Headroom()
+        self.headroom.know(terms.catalog.services)
+        self._recorder = Recorder(metrics, events, clock, wall, tracing=tracing, headroom=self.headroom)
         self._ways = Ways(self._recorder, self._go_on)
         self._tracing = tracing
         self._options = options
@@ -87,6 +91,8 @@ class DataPlane:
 
     @terms.setter
     def terms(self, terms: Terms) -> None:
+        if terms.catalog is not self.terms.catalog:
+            self.headroom.know(terms.catalog.services)
         self._admission.terms = self._sending.terms = terms
 
     def watch(self, watcher: Watcher | None) -> None:
