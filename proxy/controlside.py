@@ -117,7 +117,7 @@ class ControlSide:
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
         parts = Parts(core.registrations, connecting, endpoint)
-        api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look)
+        api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look, self.feed)
         base44 = base44_calls(
             core, core.vault, core.registrations, connecting, self._calls, public_url=public_url
         )

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from proxy.accesslog import AccessEvent, access_fields
@@ -27,6 +28,35 @@ class Batch(NamedTuple):
 
     requests: Sequence[Told]
     missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants to see; empty: everything.
+
+    ``status``: how it begins. ``origin``: who made an answer that is an error, ``proxy`` or ``service``.
+    """
+
+    service: str = ""
+    key: str = ""
+    status: str = ""
+    origin: str = ""
+
+    def fits(self, one: Told) -> bool:
+        """Whether a request is of that kind."""
+        status = int(one["status"])
+        by_proxy = one.get("error") is not None
+        return (
+            self.service in {"", one.get("service")}
+            and self.key in {"", one.get("key_id")}
+            and (not self.status or str(status).startswith(self.status))
+            and (not self.origin or (status >= 400 and by_proxy == (self.origin == "proxy")))  # noqa: PLR2004  # RFC 9110 §15: errors
+        )
+
+
+def number_of(text: str) -> int:
+    """A request's number as somebody says it who comes back; 0 for what is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004  # no such number
 
 
 class Tap:

@@ -168,10 +168,10 @@ class RemoteOperator:
                 break
             except (TimeoutError, aiohttp.ClientConnectionError) as error:
                 if left == 1 or isinstance(error, aiohttp.ClientConnectorCertificateError):
-                    raise RemoteError(_unreached(self.remote.url, error)) from None
+                    raise RemoteError(unreached(self.remote.url, error)) from None
         else:
             raise AssertionError("the last try ends or raises")
-        return _document(status, answer)
+        return document_of(status, answer)
 
     async def _ask(
         self, method: str, url: URL, headers: Mapping[str, str], body: Mapping[str, Any] | None
@@ -190,7 +190,8 @@ class RemoteOperator:
             return response.status, bytes(found)
 
 
-def _unreached(url: URL, error: Exception) -> str:
+def unreached(url: URL, error: Exception) -> str:
+    """Why a server could not be asked, in one sentence."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         why = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
         return f"{url}: the certificate is not trusted: {why} (--ca-file names its authority)"
@@ -199,7 +200,12 @@ def _unreached(url: URL, error: Exception) -> str:
     return f"{url}: the connection broke, or no answer came in time"
 
 
-def _document(status: int, answer: bytes) -> Document:
+def document_of(status: int, answer: bytes) -> Document:
+    """What an answer says.
+
+    Raises:
+        ConfigurationError, StateError, RemoteError: as it says.
+    """
     try:
         found = json.loads(answer)
     except ValueError:

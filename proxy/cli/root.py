@@ -40,6 +40,7 @@ _BRANCHES: Mapping[str, _Branch] = {
     "snippet": _Branch("snippet", "snippet"),
     "run": _Branch("run", "run", {"allow_interspersed_args": False}),
     "audit": _Branch("history", "group"),
+    "events": _Branch("events", "events"),
 }
 _OURS = ("version", "--version")  # in every tree
 

@@ -6,7 +6,7 @@ get the same documents and the same errors.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from proxy.admintokens import Scope, grants
 from proxy.assembly.inforce import declared_keys
@@ -98,6 +98,25 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """Something that is watched rather than asked for: server-sent events, each with JSON of a schema.
+
+    It stands in the document as operations do. Parameters: see Operation; ``events``: name -> what it holds.
+    """
+
+    name: str
+    path: str
+    summary: str
+    scopes: tuple[Scope, ...]
+    events: Mapping[str, Schema]
+    query: Mapping[str, Schema] = field(default_factory=dict)
+    method: ClassVar[Method] = "GET"
+    body: ClassVar[None] = None
+    creates: ClassVar[bool] = False
+    status: ClassVar[int] = 200
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One row of the table.
 
@@ -131,3 +150,7 @@ class Operation:
     def status(self) -> int:
         """Of the answer when it went well."""
         return 201 if self.creates else 200
+
+
+Endpoint = Operation | Stream
+"""What the admin API has under an address."""

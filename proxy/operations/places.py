@@ -20,13 +20,13 @@ def places_of(settings: Settings, told: Mapping[str, Any] | None) -> Places:
     data, tls = ((told or {}).get(name, ()) for name in ("data", "tls"))
     configured = [str(one) for one in settings.data.listen], [str(one) for one in settings.data.tls.listen]
     return Places(
-        settings.data.public_url or _origin("http", data or configured[0]) or DEFAULT_DATA,
-        _origin("https", tls or configured[1]) or DEFAULT_TLS,
+        settings.data.public_url or origin_of("http", data or configured[0]) or DEFAULT_DATA,
+        origin_of("https", tls or configured[1]) or DEFAULT_TLS,
         str(settings.data.tls.cert_file or localca.certificate_path(settings.storage.data_dir)),
     )
 
 
-def _origin(scheme: str, addresses: Iterable[str]) -> str | None:
+def origin_of(scheme: str, addresses: Iterable[str]) -> str | None:
     """``scheme://host:port`` of the first TCP address, as a caller on this machine writes it."""
     for address in addresses:
         host, colon, port = address.rpartition(":")

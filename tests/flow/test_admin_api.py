@@ -1,13 +1,18 @@
 """The admin API of a running server: who may ask what, what is refused by name, what may be repeated."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 from support.admin import Api, Site
 from support.browser import Browser
 from support.canaries import everything_under
+from support.commands import environment
 from support.serving import Serve, get
 
 from proxy import keys
@@ -346,3 +351,26 @@ def test_one_click_revokes_every_key(site: Site, admin: Api) -> None:
     assert get(site.server.address, "/slack/api/auth.test", key)[0] != 401
     assert admin("POST", "/all-keys/revoke").body["revoked"] > 0
     assert get(site.server.address, "/slack/api/auth.test", key)[0] == 401
+
+
+def test_the_command_line_shows_requests_of_the_server_here(site: Site, admin: Api) -> None:
+    """``events`` prints a call while it runs, asks with a token of its own, and revokes that when it is interrupted."""
+    program = (sys.executable, "-m", "proxy", "events", "--json", "--data-dir", str(site.server.data))
+    with (
+        subprocess.Popen(
+            program, stdout=subprocess.PIPE, cwd=site.folder, env=environment(site.folder), text=True
+        ) as watching,
+        ThreadPoolExecutor(1) as reading,
+    ):
+        assert watching.stdout is not None
+        line = reading.submit(watching.stdout.readline)
+        deadline = time.monotonic() + 60.0
+        while not line.done() and time.monotonic() < deadline:
+            assert get(site.server.address, "/slack/api/auth.test?q=canary-query")[0] == 401
+            wait([line], timeout=0.2)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60.0) == 130
+    told = json.loads(line.result())
+    assert (told["status"], told["error"], told["path"]) == (401, "invalid_key", "/slack/api/auth.test")
+    made = [one for one in admin("GET", "/tokens").body["items"] if one["name"].startswith("events-")]
+    assert [(one["state"], one["scopes"]) for one in made] == [("revoked", ["read"])]

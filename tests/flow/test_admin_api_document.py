@@ -20,6 +20,7 @@ from support.commands import ROOT, environment, unmeasured
 from support.serving import Serve
 
 from proxy.operations import fields
+from proxy.operations.events import EVENTS
 from proxy.operations.schema import faults_of
 from proxy.operations.table import OPERATIONS
 
@@ -63,7 +64,7 @@ def test_the_server_does_what_its_document_says(site: Site, tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"Tested: +(\d+)", done.stdout).group(1) == str(len(OPERATIONS)), done.stdout
+    assert re.search(r"Tested: +(\d+)", done.stdout).group(1) == str(len(OPERATIONS) + 1), done.stdout
     assert site.api("read")("GET", "/health").status == 200
     assert "control_plane_failed" not in site.server.log
 
@@ -77,8 +78,11 @@ def test_the_document_lists_what_is_served(site: Site) -> None:
         for path, methods in document["paths"].items()
         for method, one in methods.items()
     }
-    assert set(listed) == {(one.method, one.path) for one in OPERATIONS.values()}
-    assert len({one["operationId"] for one in listed.values()}) == len(OPERATIONS)
+    assert set(listed) == {(one.method, one.path) for one in (*OPERATIONS.values(), EVENTS)}
+    assert len({one["operationId"] for one in listed.values()}) == len(listed)
+    stream = listed["GET", "/events"]["responses"]["200"]["content"]["text/event-stream"]
+    meta.validate(stream["schema"])
+    assert [one["properties"]["event"]["const"] for one in stream["schema"]["oneOf"]] == [*EVENTS.events]
     for one in OPERATIONS.values():
         meta.validate(one.answer)
         if one.body is not None:

@@ -112,6 +112,8 @@ def test_a_day_of_an_operator_elsewhere(there: There, cli: Inside, remotely: Cal
         for form in ((), ("--json",)):
             here, far = locally(there, cli, *words, *form), remotely(*words, *form)
             assert (far.out, far.code) == (here.out, here.code), words
+    shown = remotely("events", "--seconds", "0")
+    assert (shown.code, shown.out, shown.err) == (0, "", "")
     assert remotely("connections", "freeze", "--all", "--thaw").out == "1 connection in use again.\n"
     assert remotely("connections", "remove", "notion", "--no-revoke").code == 0
     assert [one["name"] for one in remotely("tokens", "list", "--json").document][:1] == ["remote"]

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of the admin API, made from the table that also checks requests."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy import __version__, problems
@@ -9,7 +9,7 @@ from proxy.admintokens import SCOPES
 from proxy.control.api.creation import HEADER, REPLAYED
 from proxy.control.api.door import CSRF_HEADER
 from proxy.operations import fields
-from proxy.operations.operation import Operation, Schema
+from proxy.operations.operation import Endpoint, Schema, Stream
 from proxy.problems import Problem
 
 _PART = re.compile(r"\{([a-z]+)\}")
@@ -33,10 +33,10 @@ under way as well (409). Unknown fields and parameters are refused by name. Erro
 of that form and yet not to be done."""
 
 
-def openapi(operations: Mapping[str, Operation], *, cookie: str) -> Mapping[str, Any]:
+def openapi(endpoints: Sequence[Endpoint], *, cookie: str) -> Mapping[str, Any]:
     """The document. ``cookie``: the name of a signed-in browser's."""
     paths: dict[str, dict[str, Any]] = {}
-    for one in operations.values():
+    for one in endpoints:
         paths.setdefault(one.path, {})[one.method.lower()] = _operation(one)
     return {
         "openapi": "3.1.0",
@@ -47,7 +47,7 @@ def openapi(operations: Mapping[str, Operation], *, cookie: str) -> Mapping[str,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/api/v1"}],
-        "tags": [{"name": name} for name in dict.fromkeys(_tag(one) for one in operations.values())],
+        "tags": [{"name": name} for name in dict.fromkeys(_tag(one) for one in endpoints)],
         "paths": paths,
         "components": {
             "schemas": {"Problem": _PROBLEM},
@@ -78,11 +78,11 @@ _PROBLEM: Schema = {
 }
 
 
-def _tag(one: Operation) -> str:
+def _tag(one: Endpoint) -> str:
     return one.name.partition(".")[0]
 
 
-def _operation(one: Operation) -> Mapping[str, Any]:
+def _operation(one: Endpoint) -> Mapping[str, Any]:
     found: dict[str, Any] = {
         "operationId": one.name.replace(".", "_"),
         "tags": [_tag(one)],
@@ -119,10 +119,10 @@ _IDEMPOTENCY: Mapping[str, Any] = {
 }
 
 
-def _responses(one: Operation) -> Mapping[str, Any]:
+def _responses(one: Endpoint) -> Mapping[str, Any]:
     went_well: dict[str, Any] = {
         "description": "Created" if one.creates else "Done",
-        "content": {"application/json": {"schema": one.answer}},
+        "content": _told_by(one),
     }
     if one.creates:
         went_well["headers"] = {
@@ -137,6 +137,22 @@ def _responses(one: Operation) -> Mapping[str, Any]:
         rows += [problems.NOT_FOUND, problems.CONFLICT]
     refused = {str(row.status): _refusal(row) for row in sorted(rows, key=lambda row: row.status)}
     return {str(one.status): went_well, **refused}
+
+
+def _told_by(one: Endpoint) -> Mapping[str, Any]:
+    if not isinstance(one, Stream):
+        return {"application/json": {"schema": one.answer}}
+    # as OpenAPI 3.2 describes streams: the schema is that of one event
+    return {"text/event-stream": {"schema": {"oneOf": [_event(*named) for named in one.events.items()]}}}
+
+
+def _event(name: str, data: Schema) -> Schema:
+    content = {"type": "string", "contentMediaType": "application/json", "contentSchema": data}
+    return {
+        "type": "object",
+        "properties": {"event": {"const": name}, "data": content, "id": fields.STRING},
+        "required": ["event", "data"],
+    }
 
 
 def _refusal(row: Problem) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from proxy.control.browsers import form_token
 from proxy.control.signin import SignIn
 from proxy.errors import StoreError
 from proxy.keys import PREFIX, digest
-from proxy.operations.operation import Operation
+from proxy.operations.operation import Endpoint
 from proxy.secret import Secret
 
 CSRF_HEADER = "X-CSRF-Token"
@@ -46,7 +46,7 @@ class Door:
     sign_in: SignIn
     clock: Callable[[], float] = time.time
 
-    async def admit(self, request: web.Request, operation: Operation | None) -> Asker:
+    async def admit(self, request: web.Request, operation: Endpoint | None) -> Asker:
         """Who asks, if they may; ``operation`` None: any scope will do.
 
         Raises:

@@ -13,7 +13,7 @@ from proxy.control.api.door import Asker
 from proxy.control.api.refusals import Refused
 from proxy.errors import BodyTooLarge, Fault
 from proxy.operations import fields
-from proxy.operations.operation import Asked, Operation, Schema
+from proxy.operations.operation import Asked, Endpoint, Schema
 from proxy.operations.schema import faults_of
 
 MAX_BODY = 262_144
@@ -22,7 +22,7 @@ _FLAGS = {"true": True, "false": False}
 _INVALID = "the request does not have the form that /api/v1/openapi.json says"
 
 
-async def read_request(request: web.Request, operation: Operation, asker: Asker) -> Asked:
+async def read_request(request: web.Request, operation: Endpoint, asker: Asker) -> Asked:
     """What is asked.
 
     Raises:
@@ -44,7 +44,7 @@ def _named(fault: Fault) -> Fault:
     return Fault(fault.place or "body", fault.message)
 
 
-def _query(request: web.Request, operation: Operation, faults: list[Fault]) -> Mapping[str, Any]:
+def _query(request: web.Request, operation: Endpoint, faults: list[Fault]) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     given = request.rel_url.query
     for name in dict.fromkeys(given):
@@ -67,7 +67,7 @@ def _of_text(text: str, schema: Schema) -> object:
     return text
 
 
-async def _body(request: web.Request, operation: Operation) -> Mapping[str, Any]:
+async def _body(request: web.Request, operation: Endpoint) -> Mapping[str, Any]:
     if operation.body is not None:
         _check_type(request)
     raw = await _bytes(request)

@@ -12,14 +12,17 @@ from proxy import instance
 from proxy.control.api.creation import REPLAYED, Once, create, key_of
 from proxy.control.api.document import openapi
 from proxy.control.api.door import Asker, Door
+from proxy.control.api.events import EventStream
 from proxy.control.api.reading import read_request
 from proxy.control.api.refusals import answer_to
 from proxy.errors import ConnectorProxyError
-from proxy.operations.operation import Asked, Document, Ground, Operation
+from proxy.feed import Feed
+from proxy.operations.events import EVENTS
+from proxy.operations.operation import Asked, Document, Endpoint, Ground, Operation
 from proxy.operations.table import OPERATIONS
 
 ROOT = "/api/v1"
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +33,28 @@ class AdminApi:
         ground: what operations stand on now.
         door: who may come in.
         look: lets this process take in what was just changed.
+        feed: requests as they happen.
         clock: seconds since the epoch.
     """
 
     ground: Callable[[], Ground]
     door: Door
     look: Callable[[], Awaitable[None]]
+    feed: Feed
     clock: Callable[[], float] = time.time
 
     def add(self, app: web.Application) -> None:
         """Serve it."""
-        document = json.dumps(openapi(OPERATIONS, cookie=self.door.sign_in.session_cookie)).encode()
+        endpoints: list[Endpoint] = [*OPERATIONS.values(), EVENTS]
+        document = json.dumps(openapi(endpoints, cookie=self.door.sign_in.session_cookie)).encode()
 
         async def described(request: web.Request) -> web.Response:
             await self.door.admit(request, None)
             return _json(200, document)
 
         app.router.add_get(f"{ROOT}/openapi.json", self._told(described))
+        watched = self._told(EventStream(self.feed, self.door))
+        app.router.add_get(ROOT + EVENTS.path, watched, allow_head=False)
         for one in OPERATIONS.values():
             handler = self._told(self._handler(one))
             if one.method == hdrs.METH_GET:
@@ -57,7 +65,7 @@ class AdminApi:
     def _told(self, handler: Handler) -> Handler:
         """Whatever is foreseen becomes a problem; the rest is the guard's."""
 
-        async def told(request: web.Request) -> web.Response:
+        async def told(request: web.Request) -> web.StreamResponse:
             try:
                 return await handler(request)
             except ConnectorProxyError as error:

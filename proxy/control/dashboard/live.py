@@ -2,49 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import hdrs, web
 from multidict import MultiMapping
 
 from proxy.control.dashboard.frame import Frame
 from proxy.control.signin import Visitor
-from proxy.feed import Batch, FeedFullError
+from proxy.feed import Batch, FeedFullError, Wanted, number_of
 
 LASTS_S = 60.0  # then the browser asks again, and is signed in or not
 IDLE_S = 10.0
 _AGAIN_MS = 500
 _STATUSES = (("", "any"), ("2", "2xx"), ("3", "3xx"), ("4", "4xx"), ("5", "5xx"))
 _ORIGINS = (("", "anywhere"), ("service", "the service"), ("proxy", "the proxy"))
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What somebody wants to see; empty: everything. ``origin``: who made an answer that is an error."""
-
-    service: str = ""
-    key: str = ""
-    status: str = ""
-    origin: str = ""
-
-    @classmethod
-    def of(cls, given: MultiMapping[str]) -> "Wanted":
-        """From an address."""
-        return cls(*(given.get(name, "").strip() for name in cls.__slots__))
-
-    def fits(self, one: Mapping[str, Any]) -> bool:
-        """Whether a request is of that kind."""
-        status = int(one["status"])
-        by_proxy = one.get("error") is not None
-        return (
-            self.service in {"", one.get("service")}
-            and self.key in {"", one.get("key_id")}
-            and (not self.status or str(status).startswith(self.status))
-            and (not self.origin or (status >= 400 and by_proxy == (self.origin == "proxy")))  # noqa: PLR2004  # RFC 9110 §15: errors
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +38,7 @@ class LivePage:
             "live",
             visitor,
             at="live",
-            wanted=Wanted.of(request.query),
+            wanted=_wanted(request.query),
             services=sorted(ground.catalog().services.values(), key=lambda one: one.title.lower()),
             keys=keys,
             names={one.key_id: one.name for one in keys},
@@ -76,7 +48,7 @@ class LivePage:
 
     async def _stream(self, request: web.Request, _: Visitor) -> web.StreamResponse:
         """Server-sent events; one that ends is asked for again by the browser, from where it ended."""
-        wanted, last = Wanted.of(request.query), _number(request.headers.get("Last-Event-ID", ""))
+        wanted, last = _wanted(request.query), number_of(request.headers.get("Last-Event-ID", ""))
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         )
@@ -101,5 +73,5 @@ def _event(number: int, batch: Batch, wanted: Wanted) -> bytes:
     return f"id: {number}\ndata: {json.dumps(told)}\n\n".encode()
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0  # noqa: PLR2004  # no such number
+def _wanted(given: MultiMapping[str]) -> Wanted:
+    return Wanted(*(given.get(name, "").strip() for name in Wanted.__slots__))
