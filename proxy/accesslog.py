@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol, Self
 import orjson
 from structlog.typing import EventDict
 
-from proxy.log import Output, escape, mask_keys, rfc3339
+from proxy.log import Output, escape, mask_keys, rfc3339, second
 
 Outcome = Literal["answered", "refused", "failed", "caller_left", "cut"]
 
@@ -26,9 +26,10 @@ _PATH_LIMIT = 2048
 _CAPABILITY = re.compile(r"/~~[^/]*")  # an address that needs no key is one
 METHOD_LIMIT = 32
 _WHERE_KNOWN = ("key_id", "service", "connection", "error", "observed", "upstream", "caller")
+_BOTH_TIMES = ("upstream_ms", "first_byte_ms")
 _BATCH = 500
 # While this thread renders, no request is served: so a few events at a time, more when many are waiting.
-_AT_ONCE, _SLICES, _REST_S = 16, 32, 0.0003
+_AT_ONCE, _SLICES, _REST_S = 24, 20, 0.0003
 
 
 class AccessEvent(NamedTuple):
@@ -101,22 +102,29 @@ def access_fields(event: AccessEvent) -> EventDict:
 
 
 @lru_cache(maxsize=1024)
-def _constants(
-    method: str, status: int, outcome: str, where: tuple[str | None, ...]
-) -> tuple[str, str, str, str]:
-    """The pieces of a line that requests of one kind share: up to the id, the path, the sizes; the end."""
+def _form(
+    kind: tuple[str, int, str], where: tuple[str | None, ...], times: tuple[str, ...], worker: int | None
+) -> str:
+    """What lines of one kind of request share, with places for the rest; ``times``: names of the last."""
+    method, status, outcome = kind
     level = "warning" if status >= _SERVER_ERRORS else "info"
     known = "".join(
-        f',"{name}":{_json(escape(value))}'
+        f',"{name}":{_fixed(value)}'
         for name, value in zip(_WHERE_KNOWN, where, strict=True)
         if value is not None
     )
+    ending = "".join(f',"{name}":%.3f' for name in times)
+    if worker is not None:
+        ending += f',"worker":{worker}'
     return (
-        f'"level":"{level}","event":"request","request_id":',
-        f',"method":{_json(escape(method[:METHOD_LIMIT]))},"path":',
-        f',"status":{status},"outcome":{_json(outcome)},"bytes_in":',
-        known,
+        f'{{"timestamp":"%s.%03dZ","level":"{level}","event":"request","request_id":"%s",'
+        f'"method":{_fixed(method[:METHOD_LIMIT])},"path":%s,"status":{status},"outcome":"{outcome}",'
+        f'"bytes_in":%d,"bytes_out":%d,"duration_ms":%.3f{known}{ending}}}'
     )
+
+
+def _fixed(text: str) -> str:
+    return _json(escape(text)).replace("%", "%%")
 
 
 @lru_cache(maxsize=1024)
@@ -129,28 +137,30 @@ def _json(text: str) -> str:
 
 
 def access_line(event: AccessEvent, worker: int | None = None) -> str:
-    """:func:`access_fields` as JSON, at a third of what structlog's renderer takes; nothing else differs."""
+    """:func:`access_fields` as JSON, at a fifth of what structlog's renderer takes; nothing else differs."""
     moment, request_id, key, service, connection, method, path, status, bytes_in, bytes_out = event[:10]
     duration, upstream_time, first_byte, upstream, error, caller, outcome, observed = event[10:]
     where = (key, service, connection, error, observed, upstream, caller)
-    to_id, to_path, to_sizes, known = _constants(method, status, outcome, where)
-    line = '{"timestamp":"%s",%s"%s"%s%s%s%d,"bytes_out":%d,"duration_ms":%.3f%s' % (  # noqa: UP031  # half the time
-        rfc3339(moment),
-        to_id,
+    whole = int(moment)
+    values = (
+        second(whole),
+        (moment - whole) * 1000,
         request_id,
-        to_path,
         _path_json(path),
-        to_sizes,
         bytes_in,
         bytes_out,
         duration * 1000,
-        known,
     )
-    if upstream_time is not None:
-        line += ',"upstream_ms":%.3f' % (upstream_time * 1000)
-    if first_byte is not None:
-        line += ',"first_byte_ms":%.3f' % (first_byte * 1000)
-    return line + "}" if worker is None else f'{line},"worker":{worker}}}'
+    kind = (method, status, outcome)
+    if upstream_time is not None and first_byte is not None:  # of nearly all
+        form = _form(kind, where, _BOTH_TIMES, worker)
+        return form % (*values, upstream_time * 1000, first_byte * 1000)
+    times = {
+        name: at * 1000
+        for name, at in zip(_BOTH_TIMES, (upstream_time, first_byte), strict=True)
+        if at is not None
+    }
+    return _form(kind, where, tuple(times), worker) % (*values, *times.values())
 
 
 class Events(Protocol):

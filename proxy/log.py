@@ -56,14 +56,15 @@ def _masked(found: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=8)
-def _second(whole: int) -> str:
+def second(whole: int) -> str:
+    """Seconds since the epoch as text, without the zone."""
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def rfc3339(moment: float) -> str:
     """Seconds since the epoch as text, to the millisecond."""
     whole = int(moment)
-    return "%s.%03dZ" % (_second(whole), (moment - whole) * 1000)  # noqa: UP031  # half the time
+    return "%s.%03dZ" % (second(whole), (moment - whole) * 1000)  # noqa: UP031  # half the time
 
 
 class Stream(Protocol):

@@ -118,7 +118,7 @@ MUTANTS = (
     mutant("a missing scope is a refused token", "forwarding/refusal.py", "    if any(_fits(entry, document) for entry in rule.never):\n        return False\n", "", f"{UNIT}/test_refusal.py"),
     mutant("no check of permits on the short way", ADMISSION, "        check(grant.permits, route.service, credential.connection, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
     mutant("a caller that left holds the service's connection", "forwarding/direct.py", "        self.exchange.drop()\n        self.record.outcome", "        self.record.outcome", f"{UNIT}/test_direct.py"),
-    mutant("known bytes are a request anywhere", "forwarding/caller.py", "            and not self._head_raw\n            and self._begun_directly(same[1])", "            and self._begun_directly(same[1])", f"{UNIT}/test_direct.py"),
+    mutant("known bytes are a request anywhere", "forwarding/receiving.py", "            and not self._head_raw\n            and self._begun_directly(same[1])", "            and self._begun_directly(same[1])", f"{UNIT}/test_direct.py"),
     mutant("trailing spaces in an ordinary head", FRAMING, '_VALUE = rb"([^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*)(?<! )"', '_VALUE = rb"([^\\x00-\\x20\\x7f][^\\x00-\\x1f\\x7f]*)"', "tests/properties/test_answer_differential.py -k expected"),
     mutant("private addresses are dialled", "forwarding/egress.py", "        if not self._lists(address, reason):\n            return reason\n", "        if not self._lists(address, reason):\n            return None\n", f"{UNIT}/test_egress.py"),
     # the vault

@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
-from typing import Protocol
 
 from proxy.catalog.origin import Origin
-from proxy.errors import RequestError, UpstreamUnreachable
+from proxy.errors import UpstreamUnreachable
+from proxy.forwarding.answer_start import head_bytes
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
-from proxy.forwarding.headroom import Fields
 from proxy.forwarding.links.rewriting import Changes, Links
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.refusal import MOST_S, Rule, is_readable, judge
 from proxy.forwarding.relay import Relay
 from proxy.forwarding.scrub import Scrubber, masked, worth_scrubbing
+from proxy.forwarding.timeline import Timeline
 from proxy.forwarding.upload import END_OF_CHUNKS, Upload
 from proxy.forwarding.upstream import UpstreamConnection
 from proxy.forwarding.websocket import Judge, Tunnel
@@ -23,45 +23,6 @@ from proxy.forwarding.websocket import Judge, Tunnel
 _NO_TRAILERS: frozenset[bytes] = frozenset()
 # RFC 9110 §9.2.2. Only these, without a body, are sent again when a reused connection died unanswered.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-
-
-class Trace(Protocol):
-    """Of one request, as its exchange sees it."""
-
-    def connecting(self, origin: Origin, outgoing: bytes) -> None:
-        """A new connection is looked for, to send that head on it."""
-
-    def sent(self, connection: UpstreamConnection, outgoing: bytes) -> bytes:
-        """A head is about to go out on that connection; the bytes that are to be sent."""
-
-    def refused(self, since: float) -> None:
-        """The token was refused, and a newer one waited for, from ``since`` (monotonic seconds) until now."""
-
-
-class Timeline:
-    """What the record needs to know of an exchange, filled in as it happens; times in seconds of the clock.
-
-    ``sent_at``: when a connection was looked for; ``head_at``: the answer's head was there; ``written_at``:
-    it was written to the caller. ``echoes``: how often the service's answer held the account's token.
-    ``connect_s``, ``token_s``: spent on a new connection, and on a newer token after a refusal. ``trace``:
-    told as it happens; None while requests are not traced. ``budget``: the answer's fields, where some may
-    tell how many calls are left. Defaults are the class's: one is made for each request, and most of them
-    stay.
-    """
-
-    sent_at: float | None = None
-    head_at: float | None = None
-    written_at: float | None = None
-    bytes_in: int = 0
-    bytes_out: int = 0
-    upstream: str | None = None
-    status: int | None = None
-    cut: RequestError | None = None
-    echoes: int = 0
-    connect_s: float = 0.0
-    token_s: float = 0.0
-    trace: Trace | None = None
-    budget: Fields | None = None
 
 
 class Exchange:
@@ -331,7 +292,7 @@ class Exchange:
         self.timeline.status = answer.status
         if answer.budgeted:
             self.timeline.budget = connection.fields
-        start = _head_bytes(answer, self.request, trailers, keep=caller.keep, chunked=chunked)
+        start = head_bytes(answer, self.request, trailers, keep=caller.keep, chunked=chunked)
         return self._masked(start, token)
 
     def _masked(self, start: bytes, token: bytes) -> bytes:
@@ -374,25 +335,3 @@ class Exchange:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.abort()
-
-
-def _head_bytes(
-    answer: AnswerHead, head: Head, trailers: frozenset[bytes], *, keep: bool, chunked: bool
-) -> bytes:
-    """The head for the caller, in the caller's version."""
-    status, reason, lines, length = answer.status, answer.reason, answer.lines, answer.length
-    if keep and length is not None and not head.http10:
-        return b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\n\r\n" % (status, reason, lines, length)
-    parts = [b"HTTP/1.%d %d %b\r\n%b" % (0 if head.http10 else 1, status, reason, lines)]
-    if chunked:
-        if trailers:
-            parts.append(b"Trailer: %b\r\n" % b", ".join(sorted(trailers)))
-        parts.append(b"Transfer-Encoding: chunked\r\n")
-    elif length is not None:
-        parts.append(b"Content-Length: %d\r\n" % length)
-    if not keep:
-        parts.append(b"Connection: close\r\n")
-    elif head.http10:
-        parts.append(b"Connection: keep-alive\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)

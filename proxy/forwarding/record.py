@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 
 from proxy import accesslog
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import Timeline, Trace
 from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headroom import Headroom
+from proxy.forwarding.timeline import Timeline, Trace
 from proxy.metrics import Metrics
 from proxy.problems import row
 

@@ -14,8 +14,8 @@ from yarl import URL
 from proxy.accesslog import METHOD_LIMIT, AccessEvent, shown_path
 from proxy.catalog.origin import Origin
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import Timeline
 from proxy.forwarding.gate import Head
+from proxy.forwarding.timeline import Timeline
 from proxy.forwarding.upstream import UpstreamConnection
 
 _OURS = "connector_proxy."

@@ -21,8 +21,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from proxy import __version__, log
 from proxy.accesslog import AccessEvent
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import Timeline, Trace
 from proxy.forwarding.gate import Head
+from proxy.forwarding.timeline import Timeline, Trace
 from proxy.runtime import in_daemon
 from proxy.tracing.request import Making, RequestTrace
 

@@ -5,7 +5,7 @@ gate -> parse target -> find key -> authenticate -> match service, host, path ->
 ``sending`` what comes after. The only package that knows both ``forwarding`` and ``connectors``.
 """
 
-from proxy.forwarding.handler.admission import Terms
 from proxy.forwarding.handler.plane import DataPlane
+from proxy.forwarding.handler.terms import Terms
 
 __all__ = ["DataPlane", "Terms"]

@@ -6,26 +6,23 @@ permits, credential, rewriting, exchange, scrubbing and the log are the same cod
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
-from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from proxy.errors import RequestError, UpstreamProtocol, UpstreamTimeout
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import Timeline
-from proxy.forwarding.gate import Head
-from proxy.forwarding.handler.plane import DataPlane, _About
+from proxy.forwarding.handler.plane import DataPlane
 from proxy.forwarding.limits import ServerLimits
-from proxy.forwarding.record import Record
 from proxy.forwarding.server import DataServer
+from proxy.forwarding.timeline import Timeline
 
 Phase = Literal["responded", "not_sent", "timed_out", "sent_unconfirmed"]
 CALL_S = 90.0  # the control plane's listener ends a request that takes longer than 104 s
@@ -61,14 +58,14 @@ class Reply:
 
 
 class _Calling(CallerConnection):
-    """The data plane's end of one call. ``refused`` and ``timeline`` are what it did with it."""
+    """The data plane's end of one call. ``error`` and ``timeline`` are what it did with it."""
 
-    __slots__ = ("_from", "refused", "timeline")
+    __slots__ = ("_from", "error", "timeline")
 
     def __init__(self, server: DataServer, call: Call) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), limits=server.limits)
         self._from = call.peer
-        self.refused: RequestError | None = None
+        self.error: RequestError | None = None
         self.timeline = Timeline()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,28 +73,13 @@ class _Calling(CallerConnection):
         super().connection_made(transport)
         self.peer = self._from
 
+    def begun(self, timeline: Timeline) -> None:
+        """The call goes its way."""
+        self.timeline = timeline
 
-class _Noting(DataPlane):
-    """The data path; it notes at each call's own connection what it did."""
-
-    async def _told(
-        self, work: Awaitable[None], about: _About, caller: CallerConnection, payload: StreamReader
-    ) -> None:
-        if isinstance(caller, _Calling):
-            caller.timeline = about.timeline
-        await super()._told(work, about, caller, payload)
-
-    async def _refuse(
-        self,
-        error: RequestError,
-        record: Record,
-        caller: CallerConnection,
-        head: Head | None,
-        payload: StreamReader,
-    ) -> None:
-        if isinstance(caller, _Calling):
-            caller.refused = error
-        await super()._refuse(error, record, caller, head, payload)
+    def refused(self, error: RequestError) -> None:
+        """It gets no answer of the service's."""
+        self.error = error
 
 
 class _Pair(aiohttp.BaseConnector):
@@ -124,7 +106,7 @@ class _Pair(aiohttp.BaseConnector):
         return protocol
 
 
-class CallPlane(_Noting):
+class CallPlane(DataPlane):
     """A data plane for calls; ``terms`` as there, with keys that count as proxy keys here."""
 
     def serve(self, limits: ServerLimits) -> "Calls":
@@ -171,8 +153,8 @@ class Calls:
                 if len(body) > MOST_BYTES:
                     error = UpstreamProtocol(f"the service's answer is larger than {MOST_BYTES} bytes")
                     return Reply("responded", error, answer.status, answer.headers)
-        if calling.refused is not None:
-            return _without(calling, calling.refused)
+        if calling.error is not None:
+            return _without(calling, calling.error)
         if answer.headers.get("Proxy-Status", "").startswith("connector-proxy"):
             raise RuntimeError("the data path failed; its own log has it")
         return Reply("responded", None, answer.status, answer.headers, bytes(body))
@@ -184,7 +166,7 @@ class Calls:
 
 def _without(calling: _Calling, error: RequestError) -> Reply:
     """Bytes of the request were given to a connection once its address is in the timeline."""
-    error = calling.refused or error
+    error = calling.error or error
     if calling.timeline.upstream is None:
         return Reply("not_sent", error)
     return Reply("timed_out" if isinstance(error, UpstreamTimeout) else "sent_unconfirmed", error)

@@ -12,10 +12,11 @@ from proxy import accesslog, log
 from proxy.errors import BadRequest, InvalidKey, RequestError
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.direct import Direct, Ways
-from proxy.forwarding.exchange import Exchange, Timeline
+from proxy.forwarding.exchange import Exchange
 from proxy.forwarding.gate import Head
-from proxy.forwarding.handler.admission import Admission, Admitted, Terms
+from proxy.forwarding.handler.admission import Admission
 from proxy.forwarding.handler.sending import Sending, Sent
+from proxy.forwarding.handler.terms import Admitted, Terms
 from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headroom import Headroom
 from proxy.forwarding.keylimits import KeyLimits
@@ -26,6 +27,7 @@ from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.record import Record, Recorder, Tracing, Watcher
 from proxy.forwarding.slowdown import Slowdown
+from proxy.forwarding.timeline import Timeline
 from proxy.metrics import Metrics
 from proxy.problems import Answer, internal, row
 
@@ -194,6 +196,7 @@ class DataPlane:
     ) -> None:
         """Do the work; what goes wrong is answered, and whatever happens is recorded."""
         record = about.record
+        caller.begun(about.timeline)
         try:
             await work
         except RequestError as error:
@@ -221,6 +224,7 @@ class DataPlane:
         payload: StreamReader,
     ) -> None:
         """Answer with a problem; the connection goes on only after a request that was read whole."""
+        caller.refused(error)
         if isinstance(error, InvalidKey):
             delay = self._slowdown.failed(caller.peer, self._clock())
             try:

@@ -11,11 +11,11 @@ from proxy.connectors.model import Credential
 from proxy.errors import RequestError
 from proxy.forwarding.arrival import arrival_of
 from proxy.forwarding.caller import CallerConnection
-from proxy.forwarding.exchange import Exchange, Timeline
+from proxy.forwarding.exchange import Exchange
 from proxy.forwarding.framing import AnswerHead
-from proxy.forwarding.handler.admission import Admitted, Terms
 from proxy.forwarding.handler.everybody import NOBODY
 from proxy.forwarding.handler.standing import why_over
+from proxy.forwarding.handler.terms import Admitted, Terms
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities, bare
 from proxy.forwarding.links.rewriting import AddressMaps, Links
@@ -25,6 +25,7 @@ from proxy.forwarding.pool import Pool
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
 from proxy.forwarding.routing import Route, resolve_host
+from proxy.forwarding.timeline import Timeline
 from proxy.forwarding.upload import BodyLimits, Upload
 from proxy.forwarding.websocket import Judge
 from proxy.secret import Secret

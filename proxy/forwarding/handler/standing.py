@@ -1,8 +1,8 @@
 """An open WebSocket was judged once; now and then it is asked whether it would be again (R89)."""
 
 from proxy.errors import InvalidKey, NotConnected, RequestError, UnknownService
-from proxy.forwarding.handler.admission import Admitted, Terms
 from proxy.forwarding.handler.restricted import why_not
+from proxy.forwarding.handler.terms import Admitted, Terms
 from proxy.forwarding.permits import WEBSOCKET, check
 from proxy.forwarding.permits.verdicts import check_open
 
