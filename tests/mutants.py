@@ -38,7 +38,7 @@ def mutant(name: str, file: str, old: str, new: str, tests: str) -> Mutant:
 
 
 GATE, ROUTING, REWRITE = "forwarding/gate.py", "forwarding/routing.py", "forwarding/rewrite.py"
-PERMITS, KEYS, REPEAT = "forwarding/permits.py", "forwarding/keys.py", "forwarding/repeat.py"
+PERMITS, KEYS, REPEAT = "forwarding/permits/verdicts.py", "forwarding/keys.py", "forwarding/repeat.py"
 ANSWER, FRAMING, POOL = "forwarding/answer.py", "forwarding/framing.py", "forwarding/pool.py"
 UPSTREAM, ADMISSION, SEAL = "forwarding/upstream.py", "forwarding/handler/admission.py", "connectors/seal.py"
 CAPABILITY = "forwarding/links/capability.py"
@@ -75,9 +75,9 @@ MUTANTS = (
         "    credential = credential or await obtain(service.type_id, route.connection)\n    check(grant.permits, service, name, method, route.path)\n    return credential\n",
         f"{UNIT}/test_handler_credentials.py",
     ),
-    mutant("permits for any method", PERMITS, "            and (permit.methods is None or method in permit.methods)\n", "", f"{UNIT}/test_permits.py"),
+    mutant("permits for any method", PERMITS, "        and (permit.methods is None or method in permit.methods)\n", "", f"{UNIT}/test_permits.py"),
     mutant("permits for any connection", PERMITS, "if (permit.connection is None or permit.connection == connection)", "if True", f"{UNIT}/test_permits.py"),
-    mutant("permits on the raw path alone", PERMITS, 'if b"%" in path and _fits(permits, decode_once(path)) is not verdict:', "if False:", f"{UNIT}/test_permits.py"),
+    mutant("permits on the raw path alone", PERMITS, 'if b"%" in path and _fits(about, decode_once(path)) is not verdict:', "if False:", f"{UNIT}/test_permits.py"),
     mutant("credential paths are open", PERMITS, "    if closed:\n", "    if False:\n", f"{UNIT}/test_permits.py"),
     mutant("expired keys", KEYS, " and record.is_live(now)", "", f"{UNIT}/test_forwarding_keys.py"),
     mutant("keys from any network", KEYS, " and (not record.networks or _within(record, peer_ip))", "", f"{UNIT}/test_forwarding_keys.py"),

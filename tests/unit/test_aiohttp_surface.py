@@ -94,7 +94,11 @@ def used(owner: type) -> set[str]:
     """Names of an aiohttp class that the data path reads, calls or overrides on the server or one of its connections."""
     names: set[str] = set()
     for path in Path(server.__file__).parent.glob("*.py"):
-        own = {"self", "connection", "c", "caller"} if path.stem in {"caller", "server"} else {"caller"}
+        own = (
+            {"self", "connection", "c", "caller"}
+            if path.stem in {"caller", "receiving", "server"}
+            else {"caller"}
+        )
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Attribute(value=ast.Name(id=holder), attr=name) if holder in own:
