@@ -30,6 +30,7 @@ from support.tap import Tap
 from support.upstream import Upstream
 
 from proxy import keys, launch, localca
+from proxy.catalog.loader import load_catalog
 
 HERE = Path(__file__).parent
 LEAVES_TRACES = frozenset({"salesforce-jsforce"})
@@ -40,6 +41,18 @@ def services() -> dict[str, Played]:
     """Every played service by its type id: the modules of ``played/``."""
     names = [found.name for found in pkgutil.iter_modules(played.__path__)]
     return {name: importlib.import_module(f"played.{name}").SERVICE for name in names}
+
+
+def catalog_hosts() -> set[str]:
+    """Every host of every service that has one name for all accounts: a call that strays is seen, whatever it strays to."""
+    services = load_catalog().services.values()
+    origins = (
+        host.origin.build({}, service=one.type_id)
+        for one in services
+        for host in one.hosts
+        if host.origin.is_fixed
+    )
+    return {origin.host for origin in origins}
 
 
 class Stage:
@@ -55,7 +68,7 @@ class Stage:
         self._authority = authority
         self._services = services()
         self._hand = Stagehand()
-        hosts = sorted(set().union(*(one.hosts for one in self._services.values())))
+        hosts = sorted(catalog_hosts().union(*(one.hosts for one in self._services.values())))
         self._upstream = Upstream(authority.server(*hosts))
         self._hosts = hosts
         self.narrow = keys.generate()[1].reveal()

@@ -8,6 +8,8 @@ const at = (basePath, accessToken) => new Client({ accessToken, basePath, number
 export async function use(tour, base) {
   const { crm, files } = at(tour.http + base, tour.key);
   await tour.read(async () => (await crm.contacts.basicApi.getById("1")).properties.email, "1@example.com");
+  const link = async () => (await crm.contacts.basicApi.getPage(2)).paging.next.link;
+  await tour.read(link, `${tour.http}${base}/crm/v3/objects/contacts?limit=2&after=2`);
   await tour.write(async () => (await crm.contacts.basicApi.create({ properties, associations: [] })).properties, properties);
   await tour.pages(async () => (await crm.contacts.getAll(2)).map(({ id }) => id), ["1", "2", "3"]);
   const file = { data: Buffer.from("Grüße\n"), name: "a.txt" };

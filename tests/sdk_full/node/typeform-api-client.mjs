@@ -7,6 +7,14 @@ const at = (apiBaseUrl, token) => createClient({ token, apiBaseUrl });
 export async function use(tour, base) {
   const typeform = at(tour.http + base, tour.key);
   await tour.read(async () => (await typeform.forms.get({ uid: "f1" })).title, "Übung");
+  const there = `${tour.http}${base}`;
+  const display = "https://grace.typeform.com/to/f1";
+  await tour.read(async () => (await typeform.forms.get({ uid: "f1" }))._links, { display, responses: `${there}/forms/f1/responses` });
+  const saved = async () => {
+    const data = await typeform.forms.get({ uid: "f1" });
+    return (await typeform.forms.update({ uid: "f1", data, override: true })).workspace.href;
+  };
+  await tour.write(saved, `${there}/workspaces/w1`);
   await tour.write(async () => (await typeform.forms.create({ data: { title: "Grüße" } })).title, "Grüße");
   await tour.pages(async () => {
     const ids = [];

@@ -14,6 +14,15 @@ def forms(call: Arrival) -> Reply:
     return Reply({"total_items": 3, "page_count": 2, "items": items[page * 2 - 2 : page * 2]})
 
 
+def form(call: Arrival) -> Reply:
+    """As it is, and as it comes back: addresses are the service's own."""
+    if call.request.method == b"PUT":
+        assert call.json()["workspace"] == {"href": f"https://{API}/workspaces/w1"}
+    links = {"display": "https://grace.typeform.com/to/f1", "responses": f"https://{API}/forms/f1/responses"}
+    workspace = {"href": f"https://{API}/workspaces/w1"}
+    return Reply({"id": "f1", "title": "Übung", "workspace": workspace, "_links": links})
+
+
 def image(call: Arrival) -> Reply:
     asked = call.json()
     assert base64.b64decode(asked["image"]) == "Grüße\n".encode()
@@ -27,7 +36,8 @@ SERVICE = Played(
     routes={
         f"GET {API}/me": Reply({"alias": "Grace ✓", "email": "g@example.com"}),
         f"GET {API}/forms": forms,
-        f"GET {API}/forms/f1": Reply({"id": "f1", "title": "Übung"}),
+        f"GET {API}/forms/f1": form,
+        f"PUT {API}/forms/f1": form,
         f"POST {API}/forms": lambda call: Reply({"id": "f9", **call.json()}, 201),
         f"POST {API}/images": image,
     },

@@ -24,6 +24,10 @@ def use(tour, base):
     hubspot = client(tour, base, tour.key)
     tour.read(lambda: hubspot.crm.contacts.basic_api.get_by_id("1").properties["email"], "1@example.com")
     tour.read(lambda: hubspot.api_request({"path": "/account-info/v3/details"}).json()["portalId"], 1)
+    tour.read(
+        lambda: hubspot.crm.contacts.basic_api.get_page(limit=2).paging.next.link,
+        f"{tour.http}{base}/crm/v3/objects/contacts?limit=2&after=2",
+    )
     tour.write(lambda: create(hubspot), {"email": "ä@example.com"})
     tour.pages(lambda: [one.id for one in hubspot.crm.contacts.get_all()], ["1", "2", "3"])
     with tempfile.TemporaryDirectory() as folder:
