@@ -2,57 +2,26 @@
 
 import asyncio
 import contextlib
-import json
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.browser import Browser, Page, query
-from support.connecting import Scene, scene
+from support.connecting import Scene
+from support.identities import PASSWORD, Place, add_ada, made
 from support.providers.identity import (
     CLIENT_ID,
-    CLIENT_SECRET,
     SUBJECT,
     Identity,
     hashed,
-    identity_provider,
     public_pem,
     signed,
     unsigned,
 )
 from yarl import URL
 
-from proxy.connectors import passwords
 from proxy.operations.users import add_user
-from proxy.secret import Secret
-
-PASSWORD = "correct horse battery"
-STORED = passwords.hashed(Secret(PASSWORD))
-
-
-Place = tuple[Scene, Identity]
-
-
-@contextlib.asynccontextmanager
-async def made(folder: Path, *, password: bool = True, **oidc: Any) -> AsyncIterator[Place]:
-    """A control plane with a provider."""
-    (folder / "oidc-secret").write_text(CLIENT_SECRET)
-    async with identity_provider() as provider:
-        given = {"issuer": provider.issuer, "client_id": CLIENT_ID, "label": "Example ID", **oidc}
-        given["client_secret"] = {"file": str(folder / "oidc-secret")}
-        environ = {
-            f"CONNECTOR_PROXY_CONTROL__OIDC__{name.upper()}": _text(value) for name, value in given.items()
-        }
-        environ["CONNECTOR_PROXY_CONTROL__PASSWORD_SIGN_IN"] = json.dumps(password)
-        async with scene(folder, password=STORED, environ=environ) as one:
-            await add_ada(one)
-            yield one, provider
-
-
-async def add_ada(one: Scene, role: str = "operator") -> None:
-    await add_user(one.vault, "ada", role, email="Ada@Example.com", with_password=False, actor="test")
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +47,6 @@ def place(runner: asyncio.Runner, shared: Place) -> Place:
     one.oidc.provider._kept = one.oidc.provider._failed = None
     one.ahead, one.patience = 0.0, one.patience + 61.0
     return shared
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 async def begin(one: Scene, browser: Browser, at: str = "/sign-in") -> Page:

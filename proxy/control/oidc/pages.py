@@ -172,7 +172,7 @@ class OidcPages:
         else:
             texts.append(f"If you signed in with {name}, you are still signed in there.")
             onward = {"place": place, "words": f"Sign out of {name} too"}
-        return self.pages.page("problem", heading="Signed out", texts=texts, onward=onward)
+        return self.pages.page("problem", heading="Signed out", tone="", texts=texts, onward=onward)
 
     # --- what stopped it --------------------------------------------------------------------------------
 

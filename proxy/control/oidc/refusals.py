@@ -93,11 +93,11 @@ REASONS: Mapping[str, Reason] = {
     ),
     "domain_not_allowed": Reason(
         "Addresses of this domain do not sign in here",
-        "Choose another account at the provider, or ask an admin about control.oidc.allowed_domains.",
+        "Sign in with another account at the provider, or ask an admin about control.oidc.allowed_domains.",
     ),
     "unknown_user": Reason(
-        "Nobody with your mail address is a user here",
-        "Choose another account at the provider, or ask an admin to add you: the page Users, or "
+        "There is no user with your mail address",
+        "Sign in with another account at the provider, or ask an admin to add you: the page Users, or "
         "connector-proxy users add NAME --email ADDRESS --no-password.",
     ),
     "other_account": Reason(
