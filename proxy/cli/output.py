@@ -3,15 +3,32 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.cli.remedies import Given, carrying, given
 from proxy.log import escape
 
 _WIDE = 10_000
+
+
+@dataclass(slots=True)
+class _Running:
+    """The command line of this process."""
+
+    options: Given = ()
+
+
+_running = _Running()
+
+
+def begin(args: Sequence[str]) -> None:
+    """A command line begins; commands in what it prints carry the options by which it finds its vault."""
+    _running.options = given(args)
 
 
 def document(value: object) -> None:
@@ -22,12 +39,12 @@ def document(value: object) -> None:
 
 def line(text: str) -> None:
     """A line of the command's answer for a person."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(carrying(text, _running.options) + "\n")
 
 
 def note(text: str) -> None:
     """What a person should know besides the answer."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(carrying(text, _running.options) + "\n")
 
 
 def changed(folder: Path) -> None:

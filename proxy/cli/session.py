@@ -113,6 +113,7 @@ def fail(message: str) -> int:
 def run(app: typer.Typer, args: Sequence[str] | None = None) -> int:
     """Run a command line, by default the one that this process was given; its exit status."""
     forbid_core_dumps()  # every command may have the vault open
+    output.begin(sys.argv[1:] if args is None else args)
     try:
         app(args, prog_name="connector-proxy")
     except SystemExit as end:
