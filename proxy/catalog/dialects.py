@@ -55,6 +55,7 @@ def oauth(table: Table | None) -> OAuth | None:
         token_body=table.choice("token_body", _BODIES, "form"),
         pkce=table.choice("pkce", _PKCE, "supported"),
         iss=table.flag("iss"),
+        issuer=_endpoint(table, "issuer"),
         scopes=table.texts("scopes"),
         scopes_verified=table.choice("scopes_verified", _VERIFIED, "memory"),
         scope_param=table.text("scope_param", "scope"),

@@ -33,6 +33,7 @@ class OAuth:
     token_body: Literal["form", "json"] = "form"  # noqa: S105  # a choice, not a token
     pkce: Literal["required", "supported", "off"] = "supported"
     iss: bool = False
+    issuer: str = ""
     scopes: tuple[str, ...] = ()
     scopes_verified: Verified = "memory"
     scope_param: str = "scope"

@@ -177,13 +177,15 @@ def remembered(flow: Flow) -> dict[str, Any]:
 
 
 def check_issuer(oauth: OAuth, values: Mapping[str, str]) -> None:
-    """RFC 9207 §2.4: where the provider announces it, ``iss`` is there and is the provider (R99)."""
-    if oauth.iss and values.get("iss") != _issuer(oauth):
+    """RFC 9207 §2.4: where the provider announces it, ``iss`` is there and is the provider (R99).
+
+    Compared as text (RFC 3986 §6.2.1) with the issuer of the service's file; where that names none, with the
+    origin of the authorization endpoint.
+    """
+    told = values.get("iss")
+    is_wanted = oauth.iss or (bool(oauth.issuer) and told is not None)
+    if is_wanted and told != (oauth.issuer or str(URL(oauth.authorization_url).origin())):
         raise FlowRefused("wrong_issuer")
-
-
-def _issuer(oauth: OAuth) -> str:
-    return str(URL(oauth.authorization_url).origin())
 
 
 def check_answer(query: Sequence[tuple[str, str]]) -> None:

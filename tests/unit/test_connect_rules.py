@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import Inside
 
+from proxy.catalog.grants import OAuth
 from proxy.catalog.loader import load_catalog
 from proxy.connecting import missing_scopes
-from proxy.connectors.flow import Wish, check_scopes, completed, new_code
+from proxy.connectors.flow import FlowRefused, Wish, check_issuer, check_scopes, completed, new_code
 from proxy.connectors.flows import Flows
 from proxy.connectors.masterkey import KeyFile
 from proxy.connectors.model import Connection
@@ -277,3 +278,35 @@ def test_no_command_leaves_a_core_dump(cli: Inside, monkeypatch: pytest.MonkeyPa
             patched.setattr(resource, "setrlimit", lambda which, pair: limits.append((which, pair)))
             cli("services", "--json")
         assert limits == wanted
+
+
+ORIGIN, WITH_PATH = "https://login.example", "https://login.example/tenant"
+
+
+@pytest.mark.parametrize(
+    ("iss", "issuer", "told", "fine"),
+    [
+        (True, "", ORIGIN, True),
+        (True, "", f"{ORIGIN}/", False),
+        (True, "", None, False),
+        (True, WITH_PATH, WITH_PATH, True),
+        (True, WITH_PATH, ORIGIN, False),
+        (True, WITH_PATH, f"{WITH_PATH}/", False),
+        (True, WITH_PATH, None, False),
+        (False, WITH_PATH, None, True),
+        (False, WITH_PATH, WITH_PATH, True),
+        (False, WITH_PATH, "https://login.example/other", False),
+        (False, "", "https://whoever.example", True),
+    ],
+)
+def test_the_issuer_is_compared_to_the_letter(
+    *, iss: bool, issuer: str, told: str | None, fine: bool
+) -> None:
+    """The answer's issuer is the one that the service's file names, with its path, else the origin it sends browsers to (R99)."""
+    oauth = OAuth("acme", f"{ORIGIN}/authorize", f"{ORIGIN}/token", iss=iss, issuer=issuer)
+    values = {"code": "c", "state": "s"} | ({} if told is None else {"iss": told})
+    if fine:
+        check_issuer(oauth, values)
+        return
+    with pytest.raises(FlowRefused, match="another provider"):
+        check_issuer(oauth, values)
