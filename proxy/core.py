@@ -16,6 +16,7 @@ from proxy.connectors.module import Connectors
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.refresh.events import RefreshEvent
 from proxy.connectors.refresh.refresher import Refresher
+from proxy.connectors.rowseals import Refused
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, Fault
 from proxy.following import VaultFollower
@@ -38,6 +39,10 @@ class Prepared:
     declared: Mapping[str, KeyRecord]
     connectors: Connectors
     registrations: Mapping[str, Registration]
+
+
+def _tell_refused(found: Refused) -> None:
+    log.event("vault_row_refused", level="error", table=found.table, row=found.row, why=found.why)
 
 
 class Core:
@@ -79,6 +84,7 @@ class Core:
         self.take_account_uses: Callable[[], Mapping[str, float]] = dict
         self.follower: VaultFollower | None = None
         if vault is not None:
+            vault.tell_refused(_tell_refused)
             self.follower = VaultFollower(
                 vault,
                 on_change=self._vault_changed,

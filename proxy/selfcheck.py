@@ -94,7 +94,9 @@ def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
         vault = await open_vault(settings, catalog)
         try:
             chain = await vault.verify_audit()
-            return len(vault.connections()), len(vault.keys()), vault.notices, chain
+            refused = tuple(str(one) for one in await vault.refused_rows())
+            notices = (*vault.notices, *refused)
+            return len(vault.connections()), len(vault.keys()), notices, chain
         finally:
             await vault.close()
 

@@ -22,6 +22,7 @@ from proxy.cli.session import (
     vault_if_any,
     with_vault,
 )
+from proxy.cli.signing import sign
 from proxy.connectors.backup import back_up
 from proxy.connectors.masterkey import KeyFile
 from proxy.connectors.restore import restore
@@ -302,6 +303,9 @@ def _change_master_key(settings: Settings, given: Secret | None, *, as_json: boo
             f"The server with pid {told['pid']} goes on with what it has: start it again with the new key "
             "before the next rotation."
         )
+
+
+group.command("sign")(sign)
 
 
 def _refuse_postgres(settings: Settings, remedy: str) -> None:

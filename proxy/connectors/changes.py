@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.connectors.rows import CONNECTION_COLUMNS, KEY_COLUMNS
+from proxy.connectors.rowseals import SEAL, SEAL_KEY
 from proxy.connectors.store import Asked, Row, Store
 
 _CONNECTIONS = f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1"  # noqa: S608  # our own column names
-_KEYS = f"SELECT {', '.join(KEY_COLUMNS)} FROM keys WHERE sequence > $1"  # noqa: S608  # our own column names
+_KEYS = f"SELECT {', '.join((*KEY_COLUMNS, SEAL, SEAL_KEY))} FROM keys WHERE sequence > $1"  # noqa: S608  # our own column names
 
 
 class _SizedContainer(Container[str], Protocol):
@@ -82,6 +83,8 @@ async def read_changes(store: Store, known: Known) -> Changes | None:
             return changes
         since = since if goes_on else -1
     async with store.snapshot() as transaction:
+        if since < 0:
+            return _changes(since, await transaction.fetch_each(*_asked(since)))
         *rest, ids = await transaction.fetch_each(*_asked(since), ("SELECT connection_id FROM connections",))
     return _changes(since, rest, frozenset(row["connection_id"] for row in ids))
 

@@ -133,6 +133,14 @@ class DataKeys:
         """The id of the master key in use."""
         return self._master.key_id
 
+    def ring_of(self, rows: Iterable[Row]) -> Keyring:
+        """The data keys of another vault under the same master key.
+
+        Raises:
+            StateError: they are under another one, or damaged.
+        """
+        return _unwrap(rows, self._master, {})
+
     async def reload(self) -> None:
         """Take in data keys that another process made.
 

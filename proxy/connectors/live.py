@@ -11,6 +11,10 @@ from proxy.connectors.audit import About, AuditEntry
 from proxy.connectors.audit_log import KEEP_DAYS, AuditLog, ChainReport, Remembered
 from proxy.connectors.changes import read_changes
 from proxy.connectors.datakeys import DataKeys
+from proxy.connectors.rowseals import (
+    SEAL_KEY,
+    Refused,
+)
 from proxy.connectors.snapshot import Snapshot, advance
 from proxy.connectors.store import Store, Transaction, next_sequence
 from proxy.errors import StateError, StoreError
@@ -44,6 +48,8 @@ class LiveStore:
         self._loading = asyncio.Lock()
         self._scrub_due = False
         self._listeners: list[Callable[[], None]] = []
+        self._refused: set[Refused] = set()
+        self._on_refused: Callable[[Refused], None] = lambda _: None
 
     @property
     def store(self) -> Store:
@@ -77,13 +83,27 @@ class LiveStore:
                 return
             used = {
                 row[column] for row in changes.connections for column in ("access_key_id", "refresh_key_id")
-            }
+            } | {row[SEAL_KEY] for row in changes.keys}
             ring = self._data_keys.ring
             if used - {None} - ring.keys.keys() or changes.active_key != ring.active:
                 await self._data_keys.reload()
             self.snapshot = advance(self.snapshot, changes, self._data_keys.ring)
+        for found in self.snapshot.refused.values():
+            self._refuse(found)
         for listener in tuple(self._listeners):
             listener()
+
+    def _refuse(self, found: Refused) -> None:
+        """A row is not as this program wrote it: told once; see :meth:`tell_refused`."""
+        if found not in self._refused:
+            self._refused.add(found)
+            self._on_refused(found)
+
+    def tell_refused(self, listener: Callable[[Refused], None]) -> None:
+        """Tell of each row that is not in force for its seal, of those found before too."""
+        self._on_refused = listener
+        for found in self._refused:
+            listener(found)
 
     async def catch_up(self) -> None:
         """Take in what other processes changed since the last time.

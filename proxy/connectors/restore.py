@@ -16,9 +16,11 @@ from proxy.connectors.folder import prepare_folder, sync_file, sync_folder
 from proxy.connectors.identity import open_identity
 from proxy.connectors.masterkey import MasterKeySource
 from proxy.connectors.place import disown
+from proxy.connectors.rowseals import GUARDED, SEAL, sign_first, why_refused, write, write_if_genuine
+from proxy.connectors.seal import Keyring
 from proxy.connectors.sqlite import FILE_NAME, SqliteStore
 from proxy.connectors.sqlite_handle import store_error
-from proxy.connectors.store import Transaction
+from proxy.connectors.store import Row, Transaction
 from proxy.errors import StateError, StoreError
 
 _FOREIGN = (  # SQLite goes by the text alone, whatever the column ``type`` says
@@ -107,7 +109,8 @@ class _Before:
 
     sequence: int
     revoked: tuple[tuple[str, int], ...]
-    password: tuple[str, int] | None
+    admin: Row | None
+    data_keys: tuple[Row, ...]
 
 
 def _look(current: Path) -> _Before | None:
@@ -116,20 +119,23 @@ def _look(current: Path) -> _Before | None:
         return None
     try:
         with contextlib.closing(sqlite3.connect(current, timeout=1.0, isolation_level=None)) as database:
+            database.row_factory = sqlite3.Row
             sequence = database.execute("SELECT sequence FROM changes").fetchone()
             revoked = database.execute("SELECT key_id, revoked_at FROM keys WHERE revoked_at IS NOT NULL")
             keys = tuple((str(key), int(when)) for key, when in revoked)
-            return _Before(int(sequence[0]), keys, _password_of(database))
+            data_keys = database.execute("SELECT key_id, master_id, wrapped, is_active FROM data_keys")
+            wrapped = tuple(dict(row) for row in data_keys)
+            return _Before(int(sequence[0]), keys, _admin_of(database), wrapped)
     except (sqlite3.Error, TypeError):
         return None  # damaged, which may be why a backup is put in its place
 
 
-def _password_of(database: sqlite3.Connection) -> tuple[str, int] | None:
+def _admin_of(database: sqlite3.Connection) -> Row | None:
     try:
-        found = database.execute("SELECT password, changed_at FROM admin WHERE id = 1").fetchone()
+        found = database.execute("SELECT * FROM admin WHERE id = 1").fetchone()
     except sqlite3.OperationalError:
         return None  # the first release's schema has none
-    return None if found is None else (str(found[0]), int(found[1]))
+    return None if found is None else dict(found)
 
 
 def _settle(current: Path) -> None:
@@ -160,12 +166,16 @@ async def _prepare(
     try:
         data_keys = await DataKeys.open(store, source, lambda: now)
         await open_identity(store, data_keys, now)
+        await data_keys.reserve(await _guarded_rows(store))
         async with store.transaction() as transaction:
             await disown(transaction, "restored", at_least=0 if before is None else before.sequence)
             for table in LEFT_OUT:  # a copied vault.db has them, and they may have ended since
                 await transaction.execute(f"DELETE FROM {table}")  # noqa: S608  # our own names
-            revoked = None if before is None else await _revoke(transaction, before)
-            kept = before is not None and await _keep_password(transaction, before)
+            ring = await data_keys.current(transaction)
+            await sign_first(transaction, ring, round(now * 1000))
+            revoked = None if before is None else await _revoke(transaction, ring, before)
+            is_kept = before is not None and _is_genuine(before, data_keys)
+            kept = before is not None and is_kept and await _keep_password(transaction, ring, before)
             counts = [
                 int((await transaction.fetch(f"SELECT COUNT(*) AS n FROM {table}"))[0]["n"])  # noqa: S608  # our own names
                 for table in ("connections", "keys")
@@ -192,27 +202,41 @@ def _refuse_foreign(path: Path) -> None:
         raise StateError("the file is no backup of a vault")
 
 
-async def _keep_password(transaction: Transaction, before: _Before) -> bool:
-    """An old password, maybe changed because somebody knew it, does not come back."""
-    if before.password is None:
+async def _guarded_rows(store: SqliteStore) -> int:
+    """How many seals a restore may have to make."""
+    async with store.snapshot() as reading:
+        return 1 + sum([len(await reading.fetch(f"SELECT 1 AS one FROM {table}")) for table in GUARDED])  # noqa: S608  # our own names
+
+
+def _is_genuine(before: _Before, data_keys: DataKeys) -> bool:
+    """The present password is the operator's, not one that somebody wrote into the file."""
+    if before.admin is None:
         return False
-    stored, changed_at = before.password
-    changed = await transaction.execute(
+    if SEAL not in before.admin:
+        return True  # of a release without seals
+    try:
+        return why_refused("admin", before.admin, data_keys.ring_of(before.data_keys)) is None
+    except StateError:
+        return False
+
+
+async def _keep_password(transaction: Transaction, ring: Keyring, before: _Before) -> bool:
+    """An old password, maybe changed because somebody knew it, does not come back."""
+    if before.admin is None:
+        return False
+    row = (before.admin["password"], before.admin["changed_at"])
+    put = (
         "INSERT INTO admin (id, password, changed_at) VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE "
         "SET password = excluded.password, changed_at = excluded.changed_at "
-        "WHERE excluded.changed_at > admin.changed_at",
-        stored,
-        changed_at,
+        "WHERE excluded.changed_at > admin.changed_at"
     )
-    return changed > 0
+    return await write(transaction, ring, "admin", 1, (put, *row), whole=True) > 0
 
 
-async def _revoke(transaction: Transaction, before: _Before) -> int:
-    count = 0
+async def _revoke(transaction: Transaction, ring: Keyring, before: _Before) -> int:
+    revoked, count = "UPDATE keys SET revoked_at = $1 WHERE key_id = $2 AND revoked_at IS NULL", 0
     for key_id, when in before.revoked:
-        count += await transaction.execute(
-            "UPDATE keys SET revoked_at = $1 WHERE key_id = $2 AND revoked_at IS NULL", when, key_id
-        )
+        count += await write_if_genuine(transaction, ring, "keys", key_id, (revoked, when, key_id))
     return count
 
 

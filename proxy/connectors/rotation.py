@@ -7,11 +7,13 @@ off anywhere and gone on with later, by this process or another, while servers r
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from proxy.connectors.datakeys import CANARY_PLACE
 from proxy.connectors.identity import MARK_PLACE
 from proxy.connectors.rows import token_place
+from proxy.connectors.rowseals import GUARDED, SEAL, SEAL_KEY, row_place
 from proxy.connectors.seal import Keyring, Place, SealBrokenError, key_id_of
 from proxy.connectors.store import Row, Transaction
 from proxy.connectors.vault_flows import flow_place
@@ -47,6 +49,10 @@ SEALED = (
     SealedColumn("registrations", "registration_id", "client_secret", "secret_key_id", secret_place),
     SealedColumn("flows", "flow_id", "sealed", "sealed_key_id", flow_place),
     SealedColumn("identity", "id", "mark_key", "mark_key_id", lambda _: MARK_PLACE),
+    *(
+        SealedColumn(table, guarded.row_id, SEAL, SEAL_KEY, partial(row_place, table))
+        for table, guarded in GUARDED.items()
+    ),
     SealedColumn("canary", "id", "sealed", None, lambda _: CANARY_PLACE),
 )
 """Every column that holds sealed values; a test compares it with the schema."""

@@ -185,6 +185,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # the account at an identity provider that a user's mail address was first seen with
         "ALTER TABLE users ADD COLUMN known_as TEXT",
     ),
+    (
+        # seals on rows that say who may do what; what an older release writes has none, and is not in force
+        *(
+            f"ALTER TABLE {table} ADD COLUMN {column}"
+            for table in ("keys", "admin_tokens", "users", "admin", "sessions")
+            for column in ("row_seal BYTEA", "row_seal_key_id TEXT REFERENCES data_keys (key_id)")
+        ),
+        # when the rows of a vault without seals were sealed
+        "CREATE TABLE row_seals (id INTEGER PRIMARY KEY CHECK (id = 1), begun_at BIGINT NOT NULL)",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

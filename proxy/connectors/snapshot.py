@@ -10,6 +10,7 @@ from proxy.connectors.layers import Layers
 from proxy.connectors.lifetimes import refresh_time
 from proxy.connectors.model import Connection, Credential, Tokens
 from proxy.connectors.rows import connection_of, key_of, open_tokens
+from proxy.connectors.rowseals import Refused, refused
 from proxy.connectors.seal import Keyring, SealBrokenError
 from proxy.connectors.store import Row
 from proxy.keys import KeyRecord
@@ -32,7 +33,8 @@ class Snapshot:
     """One state of the vault.
 
     ``by_service``: connections by name, oldest first. ``credentials`` answers (service, name) and, for the
-    default or only connection, (service, None).
+    default or only connection, (service, None). ``refused``: rows of keys that are not as
+    this program wrote them.
     """
 
     sequence: int = -1
@@ -41,6 +43,7 @@ class Snapshot:
     by_service: Mapping[str, Layers[str, Held]] = field(default_factory=dict)
     credentials: Layers[tuple[str, str | None], Credential] = field(default_factory=lambda: Layers({}))
     keys: Mapping[str, KeyRecord] = field(default_factory=dict)
+    refused: Mapping[str, Refused] = field(default_factory=dict)
 
     def find(self, service: str, name: str | None) -> Held | None:
         """The connection of that name; without a name the default one, or the only one."""
@@ -155,7 +158,15 @@ def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
         for row in changes.connections
     }
     keys = {} if is_whole else {k: v for k, v in previous.keys.items() if k in changes.key_ids}
-    keys |= {row["key_id"]: key_of(row) for row in changes.keys}
+    wrong = {} if is_whole else {k: v for k, v in previous.refused.items() if k in changes.key_ids}
+    for row in changes.keys:
+        keys.pop(row["key_id"], None)
+        wrong.pop(row["key_id"], None)
+        fault = refused("keys", row, ring)
+        if fault is None:
+            keys[row["key_id"]] = key_of(row)
+        else:
+            wrong[row["key_id"]] = fault
     if is_whole or left is not None or not all(_stays(previous.held.get(k), v) for k, v in changed.items()):
         before = {} if is_whole else {k: v for k, v in previous.held.items() if left is None or k in left}
         held = Layers({**before, **changed})
@@ -163,4 +174,4 @@ def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
     else:
         held = previous.held.changed(changed)
         by_service, credentials = _replaced(previous, changed.values())
-    return Snapshot(changes.sequence, changes.incarnation, held, by_service, credentials, keys)
+    return Snapshot(changes.sequence, changes.incarnation, held, by_service, credentials, keys, wrong)

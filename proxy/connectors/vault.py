@@ -78,9 +78,10 @@ class Vault(UpkeepVault):
             incarnation = await store.incarnation()
             vault = cls(store, data_keys, clock, catalog=catalog, mark_key=mark_key, incarnation=incarnation)
             await vault.audit_log.begin(store, clock())
+            vault.notices = await vault._sign_first()
             await vault._load()
             if vault.is_copy:
-                vault.notices = (vault.copy_warning,)
+                vault.notices = (*vault.notices, vault.copy_warning)
         except StoreError as error:
             await store.close()
             raise StateError(str(error)) from error

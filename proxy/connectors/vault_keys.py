@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from proxy.connectors.live import LiveStore
+from proxy.connectors.live import Change
 from proxy.connectors.rows import KEY_COLUMNS, key_row, to_ms
+from proxy.connectors.rowseals import write_if_genuine
 from proxy.connectors.store import Transaction
+from proxy.connectors.vault_rows import RowVault
 from proxy.errors import ConflictError, Fault, MissingError
 from proxy.keys import KeyRecord
 
@@ -34,7 +36,7 @@ async def _refuse_taken(transaction: Transaction, name: str, key_id: str) -> Non
         )
 
 
-class KeyVault(LiveStore):
+class KeyVault(RowVault):
     """The part of the vault that keeps proxy keys."""
 
     def keys(self) -> Mapping[str, KeyRecord]:
@@ -47,12 +49,14 @@ class KeyVault(LiveStore):
         Raises:
             ConflictError: the id, or the name among keys in force, is taken.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "key.create", record.key_id) as change:
             await _refuse_taken(change.transaction, record.name, record.key_id)
             if await change.transaction.fetch("SELECT 1 AS taken FROM keys WHERE key_id = $1", record.key_id):
                 raise ConflictError(Fault(record.key_id, "a key with this id is stored already"))
             row = key_row(record, change.sequence)
-            await change.transaction.execute(_PUT_KEY, *(row[column] for column in KEY_COLUMNS))
+            put = (_PUT_KEY, *(row[column] for column in KEY_COLUMNS))
+            await self._write(change.transaction, "keys", record.key_id, put, whole=True)
             change.detail.update(name=record.name, permits=list(record.permits), kind=record.kind)
 
     async def rename_key(self, key_id: str, name: str, *, actor: str = "operator") -> None:
@@ -60,12 +64,14 @@ class KeyVault(LiveStore):
 
         Raises:
             MissingError: no such key.
-            ConflictError: the name is taken.
+            ConflictError: the name is taken, or the key's row was changed by somebody else.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "key.rename", key_id) as change:
             await _refuse_taken(change.transaction, name, key_id)
-            changed = await change.transaction.execute(
-                "UPDATE keys SET name = $1, sequence = $2 WHERE key_id = $3", name, change.sequence, key_id
+            renamed = "UPDATE keys SET name = $1, sequence = $2 WHERE key_id = $3"
+            changed = await self._write(
+                change.transaction, "keys", key_id, (renamed, name, change.sequence, key_id)
             )
             if not changed:
                 raise MissingError(Fault(key_id, "there is no such key"))
@@ -77,25 +83,25 @@ class KeyVault(LiveStore):
         Raises:
             MissingError: no such key.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "key.revoke", key_id) as change:
             if not await change.transaction.fetch("SELECT key_id FROM keys WHERE key_id = $1", key_id):
                 raise MissingError(Fault(key_id, "there is no such key"))
-            changed = await change.transaction.execute(
-                "UPDATE keys SET revoked_at = $1, sequence = $2 WHERE key_id = $3 AND revoked_at IS NULL",
-                to_ms(change.now),
-                change.sequence,
-                key_id,
-            )
+            changed = await self._revoke(change, key_id)
         return changed > 0
+
+    async def _revoke(self, change: Change, key_id: str) -> int:
+        revoked = "UPDATE keys SET revoked_at = $1, sequence = $2 WHERE key_id = $3 AND revoked_at IS NULL"
+        asked = (revoked, to_ms(change.now), change.sequence, key_id)
+        ring = await self._data_keys.current(change.transaction)
+        return await write_if_genuine(change.transaction, ring, "keys", key_id, asked)
 
     async def revoke_all(self, *, actor: str = "operator") -> int:
         """Put every key of the vault out of force; how many there were."""
+        await self._data_keys.reserve(len(self.snapshot.keys))
         async with self._change(actor, "key.revoke_all", "*") as change:
-            changed = await change.transaction.execute(
-                "UPDATE keys SET revoked_at = $1, sequence = $2 WHERE revoked_at IS NULL",
-                to_ms(change.now),
-                change.sequence,
-            )
+            rows = await change.transaction.fetch("SELECT key_id FROM keys WHERE revoked_at IS NULL")
+            changed = sum([await self._revoke(change, str(row["key_id"])) for row in rows])
             change.detail.update(count=changed)
         return changed
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from proxy.admintokens import TokenRecord
 from proxy.connectors.rows import optional_ms, to_json, to_ms
+from proxy.connectors.rowseals import write_if_genuine
 from proxy.connectors.store import Row
 from proxy.connectors.vault_users import UserVault
 from proxy.errors import ConflictError, Fault, MissingError
@@ -33,6 +34,7 @@ class TokenVault(UserVault):
             ConflictError: the name is taken among tokens in force.
             StoreError: nothing was stored.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "token.create", record.token_id) as change:
             taken = await change.transaction.fetch(
                 "SELECT token_id FROM admin_tokens WHERE name = $1 AND revoked_at IS NULL "
@@ -44,9 +46,11 @@ class TokenVault(UserVault):
                 raise ConflictError(
                     Fault("name", f"a token named {record.name} is in force already: revoke it first")
                 )
-            await change.transaction.execute(
+            put = (
                 "INSERT INTO admin_tokens (token_id, name, digest, scopes, created_at, expires_at) "
-                "VALUES ($1, $2, $3, $4, $5, $6)",
+                "VALUES ($1, $2, $3, $4, $5, $6)"
+            )
+            row = (
                 record.token_id,
                 record.name,
                 record.digest,
@@ -54,6 +58,7 @@ class TokenVault(UserVault):
                 to_ms(record.created_at),
                 optional_ms(record.expires_at),
             )
+            await self._write(change.transaction, "admin_tokens", record.token_id, (put, *row))
             change.detail.update(name=record.name, scopes=sorted(record.scopes))
 
     async def admin_tokens(self) -> tuple[TokenRecord, ...]:
@@ -64,7 +69,7 @@ class TokenVault(UserVault):
         """
         async with self._store.snapshot() as transaction:
             rows = await transaction.fetch("SELECT * FROM admin_tokens ORDER BY created_at, token_id")
-        return tuple(_record_of(row) for row in rows)
+        return tuple([_record_of(row) for row in rows if await self._is_genuine("admin_tokens", row)])
 
     async def admin_token(self, token_id: str) -> TokenRecord | None:
         """The token of that id, or None.
@@ -74,7 +79,7 @@ class TokenVault(UserVault):
         """
         async with self._store.snapshot() as transaction:
             rows = await transaction.fetch("SELECT * FROM admin_tokens WHERE token_id = $1", token_id)
-        return _record_of(rows[0]) if rows else None
+        return _record_of(rows[0]) if rows and await self._is_genuine("admin_tokens", rows[0]) else None
 
     async def note_token_use(self, record: TokenRecord, now: float) -> None:
         """Remember that a token was used, to the minute.
@@ -96,15 +101,15 @@ class TokenVault(UserVault):
             MissingError: no such token.
             StoreError: nothing was changed.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "token.revoke", token_id) as change:
             known = "SELECT token_id FROM admin_tokens WHERE token_id = $1"
             if not await change.transaction.fetch(known, token_id):
                 raise MissingError(Fault(token_id, "there is no such token"))
-            changed = await change.transaction.execute(
-                "UPDATE admin_tokens SET revoked_at = $1 WHERE token_id = $2 AND revoked_at IS NULL",
-                to_ms(change.now),
-                token_id,
-            )
+            revoked = "UPDATE admin_tokens SET revoked_at = $1 WHERE token_id = $2 AND revoked_at IS NULL"
+            asked = (revoked, to_ms(change.now), token_id)
+            ring = await self._data_keys.current(change.transaction)
+            changed = await write_if_genuine(change.transaction, ring, "admin_tokens", token_id, asked)
         return changed > 0
 
     # --- creations that may be repeated -----------------------------------------------------------------

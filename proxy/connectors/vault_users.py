@@ -15,6 +15,12 @@ from proxy.secret import Secret
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
+_SESSION = "SELECT * FROM sessions WHERE session_digest = $1"
+_USER_OF_SESSION = (
+    "SELECT users.* FROM users JOIN sessions ON sessions.user_name = users.name "
+    "WHERE sessions.session_digest = $1"
+)
+
 
 class UserVault(AdminVault):
     """The part of the vault that knows users. Passwords come hashed; roles are those in force at once."""
@@ -26,19 +32,16 @@ class UserVault(AdminVault):
             StoreError: they cannot be read.
         """
         async with self._store.snapshot() as transaction:
-            rows = await transaction.fetch(
-                "SELECT name, role, email, created_at, password IS NOT NULL AS has_password "
-                "FROM users ORDER BY name"
-            )
+            rows = await transaction.fetch("SELECT * FROM users ORDER BY name")
         return tuple(
             User(
                 str(row["name"]),
                 role_of(str(row["role"])) or "viewer",
                 None if row["email"] is None else str(row["email"]),
-                bool(row["has_password"]),
+                row["password"] is not None,
                 row["created_at"] / 1000,
             )
-            for row in rows
+            for row in [row for row in rows if await self._is_genuine("users", row)]
         )
 
     async def add_user(
@@ -50,6 +53,7 @@ class UserVault(AdminVault):
             ConflictError: name or address are taken.
             StoreError: nothing was stored.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "user.create", name) as change:
             taken = await change.transaction.fetch(
                 "SELECT name FROM users WHERE name = $1 OR email = $2", name, email
@@ -57,14 +61,9 @@ class UserVault(AdminVault):
             if taken:
                 place = "name" if any(str(row["name"]) == name for row in taken) else "email"
                 raise ConflictError(Fault(place, f"there is a user with this {place} already"))
-            await change.transaction.execute(
-                "INSERT INTO users (name, role, email, password, created_at) VALUES ($1, $2, $3, $4, $5)",
-                name,
-                role,
-                email,
-                stored,
-                to_ms(change.now),
-            )
+            put = "INSERT INTO users (name, role, email, password, created_at) VALUES ($1, $2, $3, $4, $5)"
+            row = (name, role, email, stored, to_ms(change.now))
+            await self._write(change.transaction, "users", name, (put, *row))
             change.detail.update(role=role)
 
     async def change_role(self, name: str, role: Role, *, actor: str) -> None:
@@ -72,10 +71,13 @@ class UserVault(AdminVault):
 
         Raises:
             MissingError: there is no such user.
+            ConflictError: the user's row was changed by somebody else.
             StoreError: nothing was changed.
         """
+        await self._data_keys.reserve(1)
         async with self._change(actor, "user.role", name) as change:
-            known = await change.transaction.execute("UPDATE users SET role = $2 WHERE name = $1", name, role)
+            put = ("UPDATE users SET role = $2 WHERE name = $1", name, role)
+            known = await self._write(change.transaction, "users", name, put)
             _demand(known, name)
             change.detail.update(role=role)
 
@@ -84,14 +86,17 @@ class UserVault(AdminVault):
 
         Raises:
             MissingError: there is no such user.
+            ConflictError: the user's row was changed by somebody else.
             StoreError: nothing was changed.
         """
         if name == FIRST:
             await self.set_password(stored, actor=actor)
             return
+        await self._data_keys.reserve(1)
         async with self._change(actor, "user.password", name) as change:
             transaction = change.transaction
-            known = await transaction.execute("UPDATE users SET password = $2 WHERE name = $1", name, stored)
+            put = ("UPDATE users SET password = $2 WHERE name = $1", name, stored)
+            known = await self._write(transaction, "users", name, put)
             _demand(known, name)
             ended = await transaction.execute("DELETE FROM sessions WHERE user_name = $1", name)
             change.detail.update(sessions_ended=ended)
@@ -118,8 +123,10 @@ class UserVault(AdminVault):
         if name == FIRST:
             return await self.password()
         async with self._store.snapshot() as transaction:
-            rows = await transaction.fetch("SELECT password FROM users WHERE name = $1", name)
-        return str(rows[0]["password"]) if rows and rows[0]["password"] is not None else None
+            rows = await transaction.fetch("SELECT * FROM users WHERE name = $1", name)
+        if not rows or rows[0]["password"] is None or not await self._is_genuine("users", rows[0]):
+            return None
+        return str(rows[0]["password"])
 
     async def recognise(self, email: str, account: Account) -> str | None:
         """Name of the user with that address, in any case of its letters; None: there is none.
@@ -132,19 +139,26 @@ class UserVault(AdminVault):
             StoreError: it cannot be read, or the tie not be stored.
         """
         async with self._store.snapshot() as reading:
-            known = await _by_email(reading, email)
+            known = await self._by_email(reading, email)
         if known is None or _is_tied(known[1], account):
             return None if known is None else known[0]
+        await self._data_keys.reserve(1)
         async with self._change(actor_of(known[0]), "user.account", known[0]) as change:
-            known = await _by_email(change.transaction, email)
+            known = await self._by_email(change.transaction, email)
             if known is None:
                 return None
             if not _is_tied(known[1], account):
-                await change.transaction.execute(
-                    "UPDATE users SET known_as = $2 WHERE name = $1", known[0], to_json(asdict(account))
-                )
+                put = ("UPDATE users SET known_as = $2 WHERE name = $1", known[0], to_json(asdict(account)))
+                await self._write(change.transaction, "users", known[0], put)
             change.detail.update(asdict(account))
         return known[0]
+
+    async def _by_email(self, transaction: Transaction, email: str) -> tuple[str, Account | None] | None:
+        rows = await transaction.fetch("SELECT * FROM users WHERE email = $1", email.lower())
+        if not rows or not await self._is_genuine("users", rows[0]):
+            return None
+        tied = rows[0]["known_as"]
+        return str(rows[0]["name"]), None if tied is None else Account(**json.loads(tied))
 
     # --- browsers -----------------------------------------------------------------------------------
 
@@ -162,17 +176,16 @@ class UserVault(AdminVault):
         Raises:
             StoreError: nothing was stored.
         """
+        await self._data_keys.reserve(1)
         async with self._store.transaction() as transaction:
             now = to_ms(self._clock())
             await transaction.execute("DELETE FROM sessions WHERE expires_at <= $1", now)
-            await transaction.execute(
+            put = (
                 "INSERT INTO sessions (session_digest, user_name, created_at, expires_at) "
-                "VALUES ($1, $2, $3, $4)",
-                digest(session),
-                user,
-                now,
-                to_ms(expires_at),
+                "VALUES ($1, $2, $3, $4)"
             )
+            row = (digest(session), user, now, to_ms(expires_at))
+            await self._write(transaction, "sessions", digest(session), (put, *row))
         await self.record(actor, "admin.sign_in", user, detail)
 
     async def signed_in(self, session: Secret) -> SignedIn | None:
@@ -182,16 +195,19 @@ class UserVault(AdminVault):
             StoreError: it cannot be read.
         """
         async with self._store.snapshot() as transaction:
-            rows = await transaction.fetch(
-                "SELECT sessions.expires_at, sessions.user_name, users.role FROM sessions "
-                "LEFT JOIN users ON users.name = sessions.user_name WHERE sessions.session_digest = $1",
-                digest(session),
+            rows, users = await transaction.fetch_each(
+                (_SESSION, digest(session)), (_USER_OF_SESSION, digest(session))
             )
         if not rows or int(rows[0]["expires_at"]) <= to_ms(self._clock()):
             return None
-        name = str(rows[0]["user_name"])
-        role = "admin" if name == FIRST else role_of(str(rows[0]["role"]))
-        return None if role is None else SignedIn(name, role)
+        if not await self._is_genuine("sessions", rows[0]):
+            return None
+        if rows[0]["user_name"] == FIRST:
+            return SignedIn(FIRST, "admin")
+        if not users or not await self._is_genuine("users", users[0]):
+            return None
+        role = role_of(str(users[0]["role"]))
+        return None if role is None else SignedIn(str(users[0]["name"]), role)
 
     async def end_session(self, session: Secret) -> None:
         """Sign a browser out.
@@ -206,17 +222,6 @@ class UserVault(AdminVault):
 def _demand(changed: int, name: str) -> None:
     if not changed:
         raise MissingError(Fault(name[:80], "there is no such user"))
-
-
-async def _by_email(transaction: Transaction, email: str) -> tuple[str, Account | None] | None:
-    rows = await transaction.fetch("SELECT name, known_as FROM users WHERE email = $1", email.lower())
-    if not rows:
-        return None
-    name, tied = str(rows[0]["name"]), rows[0]["known_as"]
-    if tied is None:
-        return name, None
-    told = json.loads(tied)
-    return name, Account(told["issuer"], told["client_id"], told["subject"])
 
 
 def _is_tied(tied: Account | None, account: Account) -> bool:
