@@ -8,8 +8,9 @@ import pytest
 from support.upstream import Gone, Peer, Script, Upstream
 
 from proxy.errors import RequestError, RequestTimeout, UpstreamProtocol, UpstreamTimeout, UpstreamUnreachable
+from proxy.forwarding.answering import BUFFER_BYTES
 from proxy.forwarding.headers import Field
-from proxy.forwarding.upstream import BUFFER_BYTES, UpstreamConnection
+from proxy.forwarding.upstream import UpstreamConnection
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
