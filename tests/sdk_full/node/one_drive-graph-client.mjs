@@ -1,5 +1,12 @@
 // @microsoft/microsoft-graph-client: sends its token over https only, and to hosts that it is told of.
-import { Client, FileUpload, OneDriveLargeFileUploadTask, PageIterator } from "@microsoft/microsoft-graph-client";
+import {
+  BatchRequestContent,
+  BatchResponseContent,
+  Client,
+  FileUpload,
+  OneDriveLargeFileUploadTask,
+  PageIterator,
+} from "@microsoft/microsoft-graph-client";
 
 export const sdk = { package: "@microsoft/microsoft-graph-client", bases: ["/one_drive/", "/one_drive@default/"] };
 const BIG = Buffer.alloc(2 * 320 * 1024 + 7, "x");
@@ -19,6 +26,18 @@ export async function use(tour, base) {
     return answer.text();
   }, "Grüße\n");
   const folder = { name: "Grüße", folder: {} };
+  await tour.read(async () => {
+    const at = `${tour.tls}${base}v1.0`;
+    const write = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(folder) };
+    const content = new BatchRequestContent([
+      { id: "1", request: new Request(`${at}${ROOT}/children?$top=2`, { method: "GET" }) },
+      { id: "2", request: new Request(`${at}${ROOT}/children`, write), dependsOn: ["1"] },
+    ]);
+    const answers = new BatchResponseContent(await graph.api("/$batch").post(await content.getContent()));
+    const [page, made] = [await answers.getResponseById("1").json(), await answers.getResponseById("2").json()];
+    const rest = await graph.api(page["@odata.nextLink"]).get();
+    return [...[...page.value, ...rest.value].map(({ name }) => name), made.name];
+  }, ["a", "b", "c", "Grüße"]);
   await tour.write(async () => (await graph.api(`${ROOT}/children`).post(folder)).name, "Grüße");
   await tour.pages(async () => {
     const names = [];

@@ -1,5 +1,8 @@
 """Microsoft Graph with files: pages by a whole address, uploads and downloads at presigned ones on other hosts."""
 
+import json
+from dataclasses import replace
+
 from playing import Played, Reply
 from support.arrivals import Arrival
 
@@ -44,6 +47,33 @@ def created(call: Arrival) -> Reply:
     return Reply({"id": "01new", "name": call.json()["name"], "folder": {"childCount": 0}}, 201)
 
 
+def batch(call: Arrival) -> Reply:
+    """Each part as if it had come alone; its address is what Graph documents, and it has no credential."""
+    answers = []
+    for one in call.json()["requests"]:
+        assert one["url"].startswith("/me")
+        assert "authorization" not in {name.lower() for name in one.get("headers") or {}}
+        start = (one["method"].encode(), b"/v1.0" + one["url"].encode(), b"HTTP/1.1")
+        content = json.dumps(one.get("body")).encode()
+        inner = Arrival(call.sni, replace(call.request, start=start, body=content))
+        route = SERVICE.routes[inner.place]
+        reply = route(inner) if callable(route) else route
+        answers.append(
+            {
+                "id": one["id"],
+                "status": reply.status,
+                "headers": {"Content-Type": "application/json"},
+                "body": reply.body,
+            }
+        )
+    return Reply({"responses": answers})
+
+
+def referred(call: Arrival) -> Reply:
+    assert call.json() == {"@odata.id": f"https://{API}/users/1"}
+    return Reply(b"", 204)
+
+
 STARTED = Reply(
     {"uploadUrl": f"https://{SESSION}?guid='1'&tempauth=v1.e30", "expirationDateTime": "2030-01-01T00:00:00Z"}
 )
@@ -69,5 +99,7 @@ SERVICE = Played(
         f"POST {API}/me/drive/root:/big:/createUploadSession": STARTED,
         f"POST {API}/me/drive/items/01root:/big:/createUploadSession": STARTED,
         f"PUT {SESSION}": part,
+        f"POST {API}/$batch": batch,
+        f"POST {API}/groups/1/members/$ref": referred,
     },
 )
