@@ -1,6 +1,7 @@
 """The side of a server that runs once, however many processes forward: control plane and scheduled work."""
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -156,7 +157,8 @@ class ControlSide:
         self._calls.start()
         await self._runner.setup()
         for one in self._sockets.control:
-            await web.SockSite(self._runner, one, ssl_context=self._tls).start()
+            context = None if one.family == socket.AF_UNIX else self._tls
+            await web.SockSite(self._runner, one, ssl_context=context).start()
         if self._tls is not None:
             self._core.go(self._keep_certificate(self._tls), "certificate of the control plane")
         self._core.go(self._look_always(), "history")

@@ -3,7 +3,7 @@
 import asyncio
 
 from proxy.cli.authorize import POLL_S, Way, note_stage, show_link
-from proxy.cli.target import Operator
+from proxy.cli.operator import Operator
 from proxy.connectors.flow import Wish
 from proxy.connectors.outcomes import Outcome
 from proxy.connectors.vault_flows import Stage

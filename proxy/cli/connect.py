@@ -12,8 +12,9 @@ from proxy.catalog.params import check_config
 from proxy.cli import output
 from proxy.cli.authorize import Way, authorize, tell, titled
 from proxy.cli.authorize_there import authorize_there
+from proxy.cli.operator import Operator
 from proxy.cli.session import FAILED, JsonOption
-from proxy.cli.target import Operator, Target, anywhere
+from proxy.cli.target import Target, anywhere
 from proxy.connectors.checked import MAX_TOKEN
 from proxy.connectors.flow import Wish
 from proxy.connectors.model import Tokens

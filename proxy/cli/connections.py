@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli import output
+from proxy.cli.operator import Operator
 from proxy.cli.session import FAILED, JsonOption
-from proxy.cli.target import Operator, Target, all_pages, anywhere
+from proxy.cli.target import Target, all_pages, anywhere
 from proxy.connectors import expiring
 from proxy.connectors.causes import cause_of, remedy_of
 from proxy.operations.moments import parse_moment

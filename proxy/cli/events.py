@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import aiohttp
@@ -15,7 +16,7 @@ from yarl import URL
 
 from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.cli.remote import Remote, RemoteError, document_of, unreached
+from proxy.cli.remote import BY_SOCKET, UNIX, Remote, RemoteError, document_of, unreached
 from proxy.cli.session import ACTOR, FAILED, JsonOption, run_loop, with_vault
 from proxy.cli.target import Target, anywhere
 from proxy.connectors.vault import Vault
@@ -78,9 +79,12 @@ def _reached(target: Target) -> Any:
             "start 'connector-proxy serve', or name its folder with --data-dir"
         )
     plain = places.origin_of("http", told["control"]) if settings.control.tls.cert_file is None else None
+    sockets = (Path(one.removeprefix(UNIX)) for one in told["control"] if one.startswith(UNIX))
     token_id, token = _made(settings)
     try:
-        yield Remote(URL(plain or str(told["public_url"])), token)
+        by_socket = next(sockets, None)  # needs no name and no root
+        url = BY_SOCKET if by_socket else URL(plain or str(told["public_url"]))
+        yield Remote(url, token, socket=by_socket)
     finally:
         _revoked(settings, token_id)
 
@@ -120,8 +124,7 @@ async def _watched(remote: Remote, query: Mapping[str, str]) -> AsyncGenerator[_
     times = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=_SILENCE_S)
     headers = {"Authorization": f"Bearer {remote.token.reveal()}", "Accept": "text/event-stream"}
     url = remote.url.join(URL(_ADDRESS)).with_query(query)
-    connector = aiohttp.TCPConnector(ssl=remote.context())
-    async with aiohttp.ClientSession(connector=connector, timeout=times) as session:
+    async with aiohttp.ClientSession(connector=remote.connector(), timeout=times) as session:
         try:
             async with session.get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status != _OK:
@@ -130,7 +133,7 @@ async def _watched(remote: Remote, query: Mapping[str, str]) -> AsyncGenerator[_
                 async for event in _events(answer.content):
                     yield event
         except (TimeoutError, aiohttp.ClientError) as error:
-            raise RemoteError(unreached(remote.url, error)) from None
+            raise RemoteError(unreached(remote.shown, error)) from None
 
 
 async def _events(lines: aiohttp.StreamReader) -> AsyncGenerator[_Event]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from proxy.cli import output
+from proxy.cli.operator import Operator
 from proxy.cli.session import FAILED, JsonOption
-from proxy.cli.target import Operator, Target, anywhere, pages
+from proxy.cli.target import Target, anywhere, pages
 
 group = typer.Typer(help="Who changed or revealed what, and when.", invoke_without_command=True)
 _MOST = 1_000_000

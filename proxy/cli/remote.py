@@ -15,6 +15,7 @@ from yarl import URL
 
 from proxy import __version__
 from proxy.admintokens import token_id_of
+from proxy.cli.operator import Operator
 from proxy.errors import (
     ConfigurationError,
     ConflictError,
@@ -24,14 +25,15 @@ from proxy.errors import (
     MissingError,
     StateError,
 )
-from proxy.operations.operation import Document
-from proxy.operations.table import OPERATIONS
+from proxy.operations.operation import Asked, Document, Operation
 from proxy.secret import Secret
 from proxy.settings import environment
 
 VARIABLE = "CONNECTOR_PROXY_ADMIN_TOKEN"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ROOT = "/api/v1"
+UNIX = "unix:"
+BY_SOCKET = URL("http://localhost")  # a name that every control plane answers to
 _TIMES = aiohttp.ClientTimeout(total=150.0, sock_connect=10.0)
 _MAX_ANSWER, _MAX_TOKEN = 16_777_216, 4096
 _TRIES = 2
@@ -50,11 +52,16 @@ class RemoteError(ConnectorProxyError):
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A server, as the options name it. ``ca``: its authority's certificate, PEM; None: the system's."""
+    """A server, as the options name it.
+
+    ``ca``: its authority's certificate, PEM; None: the system's. ``socket``: of its control plane, where
+    ``url`` only says what it is called by.
+    """
 
     url: URL
     token: Secret
     ca: str | None = field(default=None, repr=False)
+    socket: Path | None = None
 
     @classmethod
     def of(cls, url: str, token_file: Path | None, ca_file: Path | None) -> Self:
@@ -64,7 +71,24 @@ class Remote:
             ConfigurationError: no address of a control plane, no token, or files that cannot be used.
         """
         ca = None if ca_file is None else _text_of(ca_file, "--ca-file", 1_048_576)
+        if url.startswith(UNIX):
+            return cls(BY_SOCKET, _token(token_file), ca, _socket(url.removeprefix(UNIX)))
         return cls(_origin(url), _token(token_file), ca)
+
+    @property
+    def shown(self) -> str:
+        """As ``--url`` names it."""
+        return str(self.url) if self.socket is None else f"{UNIX}{self.socket}"
+
+    def connector(self) -> aiohttp.BaseConnector:
+        """What connects to it.
+
+        Raises:
+            ConfigurationError: the authority's certificate is none.
+        """
+        if self.socket is not None:
+            return aiohttp.UnixConnector(str(self.socket))
+        return aiohttp.TCPConnector(ssl=self.context())
 
     def context(self) -> ssl.SSLContext:
         """How its certificate is checked.
@@ -86,11 +110,21 @@ def _origin(text: str) -> URL:
     plain = url.scheme == "http" and url.host in _LOOPBACK
     if not url.host or not (plain or url.scheme == "https"):
         raise ConfigurationError(
-            Fault("--url", "is https://HOST[:PORT]; http:// only goes to this machine, as the token is in it")
+            Fault(
+                "--url",
+                "is https://HOST[:PORT] or unix:/PATH; http:// only to this machine: it shows the token",
+            )
         )
     if url.user or url.password or url.path not in {"", "/"} or url.query_string or url.fragment:
         raise ConfigurationError(Fault("--url", "is the control plane's scheme, host and port, nothing else"))
     return url.origin()
+
+
+def _socket(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute() or "\0" in text:
+        raise ConfigurationError(Fault("--url", "names a socket by its whole path: unix:/PATH"))
+    return path
 
 
 def _token(file: Path | None) -> Secret:
@@ -121,44 +155,34 @@ def _text_of(file: Path, option: str, most: int) -> str:
 @asynccontextmanager
 async def opened_remote(remote: Remote) -> AsyncIterator["RemoteOperator"]:
     """A connection to it, for as long as something is to be done."""
-    connector = aiohttp.TCPConnector(ssl=remote.context())
-    async with aiohttp.ClientSession(connector=connector, timeout=_TIMES) as session:
+    async with aiohttp.ClientSession(connector=remote.connector(), timeout=_TIMES) as session:
         yield RemoteOperator(remote, session)
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteOperator:
-    """Runs operations at a server (``target.Operator``)."""
+class RemoteOperator(Operator):
+    """Runs operations at a server."""
 
     remote: Remote
     session: aiohttp.ClientSession
 
-    async def do(
-        self,
-        name: str,
-        *,
-        path: Mapping[str, str] | None = None,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Document:
-        """See there. What may be repeated is, once, when the connection breaks.
+    async def run(self, operation: Operation, asked: Asked) -> Document:
+        """See Operator. What may be repeated is, once, when the connection breaks.
 
         Raises:
             ConfigurationError: what is wrong with what was asked, as a command on the vault would say it.
             StateError: the server does not take the token.
             RemoteError: the server could not be asked, or failed.
         """
-        operation = OPERATIONS[name]
-        place = operation.path.format_map(
-            {part: quote(text, safe="@") for part, text in (path or {}).items()}
-        )
+        place = operation.path.format_map({part: quote(text, safe="@") for part, text in asked.path.items()})
         url = self.remote.url.join(URL(_ROOT + place, encoded=True)).with_query(
-            {key: _FLAGS[value] if isinstance(value, bool) else value for key, value in (query or {}).items()}
+            {key: _FLAGS[value] if isinstance(value, bool) else value for key, value in asked.query.items()}
         )
         headers = {
             "Authorization": f"Bearer {self.remote.token.reveal()}",
             "User-Agent": f"connector-proxy/{__version__}",
         }
+        body = None if operation.body is None else asked.body
         if operation.creates:
             headers["Idempotency-Key"] = f'"{uuid.uuid4()}"'
         repeats = operation.creates or operation.method != "POST"
@@ -168,7 +192,7 @@ class RemoteOperator:
                 break
             except (TimeoutError, aiohttp.ClientConnectionError) as error:
                 if left == 1 or isinstance(error, aiohttp.ClientConnectorCertificateError):
-                    raise RemoteError(unreached(self.remote.url, error)) from None
+                    raise RemoteError(unreached(self.remote.shown, error)) from None
         else:
             raise AssertionError("the last try ends or raises")
         return document_of(status, answer)
@@ -190,7 +214,7 @@ class RemoteOperator:
             return response.status, bytes(found)
 
 
-def unreached(url: URL, error: Exception) -> str:
+def unreached(url: str, error: Exception) -> str:
     """Why a server could not be asked, in one sentence."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         why = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"

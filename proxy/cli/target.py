@@ -4,7 +4,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
@@ -12,9 +12,9 @@ from proxy.assembly.inforce import catalog_of
 from proxy.catalog.model import Catalog
 from proxy.cli import output
 from proxy.cli.ground import opened_ground
+from proxy.cli.operator import Operator
 from proxy.cli.remote import Remote, opened_remote
 from proxy.cli.session import (
-    ACTOR,
     ConfigOption,
     DataDirOption,
     run_loop,
@@ -23,8 +23,7 @@ from proxy.cli.session import (
     with_vault,
 )
 from proxy.connectors.vault import Vault
-from proxy.operations.operation import Asked, Document, Ground
-from proxy.operations.table import OPERATIONS
+from proxy.operations.operation import Asked, Document, Ground, Operation
 from proxy.settings import Settings
 
 P = ParamSpec("P")
@@ -34,7 +33,9 @@ _PAGE = 1000
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", metavar="https://HOST", help="Ask that server's control plane, instead of the vault here."
+        "--url",
+        metavar="https://HOST|unix:/PATH",
+        help="Ask that server's control plane, instead of the vault here.",
     ),
 ]
 TokenFileOption = Annotated[
@@ -49,26 +50,6 @@ CaFileOption = Annotated[
     Path | None,
     typer.Option("--ca-file", metavar="FILE", help="Authority of the server's certificate, PEM, for --url."),
 ]
-
-
-class Operator(Protocol):
-    """Runs operations, here or elsewhere; documents and errors are the same."""
-
-    async def do(
-        self,
-        name: str,
-        *,
-        path: Mapping[str, str] | None = None,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Document:
-        """Run one; its document.
-
-        Raises:
-            ConfigurationError: what is wrong with what was asked.
-            StateError, StoreError, RemoteError: it could not be done.
-        """
-        ...
 
 
 async def pages(
@@ -96,22 +77,14 @@ async def all_pages(
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class Local(Operator):
     """Operations on an open vault."""
 
     ground: Callable[[], Ground]
 
-    async def do(
-        self,
-        name: str,
-        *,
-        path: Mapping[str, str] | None = None,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Document:
+    async def run(self, operation: Operation, asked: Asked) -> Document:
         """See Operator."""
-        asked = Asked(ACTOR, path or {}, query or {}, body or {})
-        return await OPERATIONS[name].run(self.ground(), asked)
+        return await operation.run(self.ground(), asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +147,7 @@ class Target:
     def changed(self) -> None:
         """Say which vault was changed: every command that changes state does."""
         if self.remote is not None:
-            output.note(f"server: {self.remote.url}")
+            output.note(f"server: {self.remote.shown}")
         else:
             output.changed(self.settings().storage.data_dir)
 

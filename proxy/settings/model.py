@@ -65,7 +65,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class ControlTls:
-    """``[control.tls]``: TLS on the control plane's addresses, in place of plain HTTP."""
+    """``[control.tls]``: TLS on the control plane's ports, in place of plain HTTP; not on unix sockets."""
 
     cert_file: Path | None = setting(
         kinds.PATH,

@@ -30,6 +30,10 @@ class There:
     authority: trustme.CA
 
     @property
+    def socket(self) -> str:
+        return f"unix:{self.ca.with_name('control.sock')}"
+
+    @property
     def url(self) -> str:
         return f"https://localhost:{self.site.address[1]}"
 
@@ -51,6 +55,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[There]:
     extra = {
         "CONNECTOR_PROXY_CONTROL__TLS__CERT_FILE": str(chain),
         "CONNECTOR_PROXY_CONTROL__TLS__KEY_FILE": str(key),
+        "CONNECTOR_PROXY_CONTROL__LISTEN": json.dumps(["127.0.0.1:0", f"unix:{folder / 'control.sock'}"]),
     }
     with Serve(folder, extra=extra) as server:
         site = Site(server, folder)
@@ -144,6 +149,28 @@ def test_a_flow_is_followed_until_its_end(there: There, cli: Inside, remotely: C
     assert (refused.code, "no app is registered for Discord" in refused.err) == (3, True)
     assert remotely("connect", "discord", "--paste").code == 2
     assert locally(there, cli, "connect", "discord", "--access-token-stdin").code == 3
+
+
+def test_the_socket_of_a_server_takes_commands(there: There, cli: Inside, tmp_path: Path) -> None:
+    """``--url unix:/path`` does what ``https://`` does, without TLS; the socket alone is no credential (R93, R166)."""
+    cli.set({"CONNECTOR_PROXY_ADMIN_TOKEN": there.token})
+    made = cli("keys", "create", "near", "--allow", "slack", "--json", "--url", there.socket)
+    assert (made.code, made.err.strip()) == (0, f"server: {there.socket}")
+    listed = cli("keys", "list", "--json", "--url", there.socket).document
+    assert "near" in {one["name"] for one in listed}
+    assert listed == locally(there, cli, "keys", "list", "--json").document
+    assert cli("keys", "revoke", "near", "--url", there.socket).code == 0
+    assert cli("events", "--seconds", "0", "--url", there.socket).code == 0
+    assert locally(there, cli, "events", "--seconds", "0").code == 0
+    cli.set({"CONNECTOR_PROXY_ADMIN_TOKEN": there.token[:-8] + "AAAAAAAA"})
+    assert cli("keys", "list", "--url", there.socket).code == 3
+    cli.set({})
+    assert "CONNECTOR_PROXY_ADMIN_TOKEN" in cli("keys", "list", "--url", there.socket).err
+    cli.set({"CONNECTOR_PROXY_ADMIN_TOKEN": there.token})
+    nowhere = cli("keys", "list", "--url", f"unix:{tmp_path}/none.sock")
+    assert (nowhere.code, "none.sock: cannot be reached" in nowhere.err) == (1, True)
+    for bad in ("unix:control.sock", "unix:", "unix:/a\0b"):
+        assert "unix:/PATH" in cli("keys", "list", "--url", bad).err
 
 
 def test_what_the_way_there_refuses(there: There, cli: Inside, tmp_path: Path) -> None:
