@@ -22,9 +22,10 @@ from proxy.errors import RequestError, UpstreamProtocol
 from proxy.forwarding.egress import Dialer
 from proxy.forwarding.gate import Limits, gate
 from proxy.forwarding.headers import Field
+from proxy.forwarding.injection import prepare
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.ratelimit import wait_seconds
-from proxy.forwarding.rewrite import prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import Route
 from proxy.metrics import UpstreamCounters
 from proxy.settings import Settings

@@ -61,12 +61,12 @@ MUTANTS = (
     mutant("service names in any case", ROUTING, '.decode("ascii").partition("@")\n    if not at', '.decode("ascii").lower().partition("@")\n    if not at', f"{UNIT}/test_routing.py"),
     # what leaves towards the service
     mutant("Host of the caller", REWRITE, "target, injection.start, *kept", 'target, b" HTTP/1.1\\r\\nHost: %b\\r\\n" % head.host, *kept', f"{UNIT}/test_rewrite.py"),
-    mutant("the caller's Authorization stays", REWRITE, "lambda name: name not in dropped", 'lambda name: name == b"authorization" or name not in dropped', f"{UNIT}/test_handler_credentials.py"),
+    mutant("the caller's Authorization stays", "forwarding/injection.py", "lambda name: name not in dropped", 'lambda name: name == b"authorization" or name not in dropped', f"{UNIT}/test_handler_credentials.py"),
     mutant("fields named in Connection stay", REWRITE, "passes, named = injection.passes, head.connection_names", "passes, named = injection.passes, frozenset()", f"{UNIT}/test_rewrite.py"),
     mutant("look-alikes of dropped fields stay", REWRITE, "folded := fold(item[0])", "folded := item[0]", f"{UNIT}/test_rewrite.py"),
     mutant("underscores everywhere", REWRITE, "if not injection.service.header_underscores:", "if False:", f"{UNIT}/test_rewrite.py"),
     mutant("the key may leave in odd places", REWRITE, "    if _holds(out, key):\n", "    if False:\n", f"{UNIT}/test_rewrite.py"),
-    mutant("a token with a line end", REWRITE, "        or text.encode().translate(None, _PRINTABLE)\n", "", f"{UNIT}/test_rewrite.py"),
+    mutant("a token with a line end", "forwarding/injection.py", "        or text.encode().translate(None, _PRINTABLE)\n", "", f"{UNIT}/test_rewrite.py"),
     # who may
     mutant("no check of permits", ADMISSION, "    check(grant.permits, service, name, method, route.path)\n", "", f"{UNIT}/test_handler_credentials.py"),
     mutant(

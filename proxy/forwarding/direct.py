@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 from proxy import accesslog, log
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.exchange import Exchange
+from proxy.forwarding.injection import Injection
 from proxy.forwarding.places import Place
 from proxy.forwarding.record import Record, Recorder
-from proxy.forwarding.rewrite import Injection
 from proxy.forwarding.upstream import UpstreamConnection
 
 

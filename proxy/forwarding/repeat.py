@@ -9,8 +9,9 @@ from aiohttp.http_parser import RawRequestMessage
 
 from proxy.catalog.model import Service
 from proxy.forwarding.gate import Head, Limits, gate, same_fields
+from proxy.forwarding.injection import Injection
 from proxy.forwarding.keys import Grant, KeyRing, Presented, find_key
-from proxy.forwarding.rewrite import Injection, request_head, request_head_with, tail_for_all
+from proxy.forwarding.rewrite import request_head, request_head_with, tail_for_all
 from proxy.forwarding.routing import Route
 
 

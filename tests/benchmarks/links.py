@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from proxy.catalog import load_catalog
 from proxy.catalog.model import Service
+from proxy.forwarding.injection import looks_into, prepare
 from proxy.forwarding.links.addresses import AddressMap, Arrival
 from proxy.forwarding.links.declared import declared_by
 from proxy.forwarding.links.members import Members
-from proxy.forwarding.rewrite import looks_into, prepare
 from proxy.forwarding.routing import match, parse_target, resolve_host
 from proxy.secret import Secret
 

@@ -20,9 +20,10 @@ from proxy.catalog import load_catalog
 from proxy.forwarding.framing import answer_head
 from proxy.forwarding.gate import Limits, gate
 from proxy.forwarding.headers import Field
+from proxy.forwarding.injection import prepare
 from proxy.forwarding.keys import KeyRing, find_key
 from proxy.forwarding.permits import check, effective_method
-from proxy.forwarding.rewrite import prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import match, parse_target, resolve_host
 from proxy.metrics import Metrics
 from proxy.secret import Secret

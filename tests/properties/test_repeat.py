@@ -22,9 +22,10 @@ from proxy.catalog.model import Host, KeyPlace, Service
 from proxy.catalog.origin import OriginTemplate
 from proxy.errors import RequestError
 from proxy.forwarding.gate import Limits, gate
+from proxy.forwarding.injection import Injection, prepare
 from proxy.forwarding.keys import KeyRing, Presented, find_key
 from proxy.forwarding.repeat import Repeat
-from proxy.forwarding.rewrite import Injection, prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import match, parse_target, resolve_host
 from proxy.keys import digest
 from proxy.secret import Secret

@@ -6,9 +6,10 @@ from proxy.catalog.model import Auth, Host, KeyPlace, Rule, Service
 from proxy.catalog.origin import OriginTemplate
 from proxy.catalog.patterns import PathPattern, SpellingSet
 from proxy.forwarding.gate import Head, Limits, gate
+from proxy.forwarding.injection import Injection, prepare
 from proxy.forwarding.keys import Grant, KeyRing, Presented, find_key
 from proxy.forwarding.permits import check, effective_method
-from proxy.forwarding.rewrite import Injection, prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import Route, match, parse_target, resolve_host
 from proxy.keys import KeyRecord, digest, generate
 from proxy.secret import Secret

@@ -25,8 +25,9 @@ from support.steps import (
 
 from proxy.catalog.model import Auth
 from proxy.errors import BadRequest, ConnectionConfigMissing, CredentialInvalid
+from proxy.forwarding.injection import prepare
 from proxy.forwarding.keys import Presented
-from proxy.forwarding.rewrite import prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import match, parse_target
 from proxy.secret import Secret
 

@@ -16,6 +16,7 @@ from proxy.forwarding.framing import AnswerHead
 from proxy.forwarding.handler.everybody import NOBODY
 from proxy.forwarding.handler.standing import why_over
 from proxy.forwarding.handler.terms import Admitted, Terms
+from proxy.forwarding.injection import Injection, looks_into, prepare
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities, bare
 from proxy.forwarding.links.rewriting import AddressMaps, Links
@@ -23,7 +24,7 @@ from proxy.forwarding.nested.answers import answers_of
 from proxy.forwarding.nested.refused import UNAUTHORIZED, Refused
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.repeat import Repeat
-from proxy.forwarding.rewrite import Injection, looks_into, prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import Route, resolve_host
 from proxy.forwarding.timeline import Timeline
 from proxy.forwarding.upload import BodyLimits, Upload

@@ -18,10 +18,10 @@ from proxy.catalog.model import Host, Service
 from proxy.catalog.origin import OriginTemplate
 from proxy.errors import InvalidKey, MethodNotAllowed, NotPermitted
 from proxy.forwarding.gate import Head
+from proxy.forwarding.injection import Injection, prepare
 from proxy.forwarding.keys import Grant, KeyRing, Presented, find_key
 from proxy.forwarding.links.addresses import Mint, covers, presigned_on
 from proxy.forwarding.permits.marked import NOT_READ_ONLY, only_reads
-from proxy.forwarding.rewrite import Injection, prepare
 from proxy.forwarding.routing import Route, Target
 from proxy.keys import KeyRecord
 from proxy.secret import Secret

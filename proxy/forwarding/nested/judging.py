@@ -11,6 +11,7 @@ from proxy.catalog.model import Host
 from proxy.errors import BadRequest, CallerError, NotPermitted, RequestError
 from proxy.forwarding.form import refuse_key
 from proxy.forwarding.gate import Head, Limits, gate
+from proxy.forwarding.injection import Injection, prepare
 from proxy.forwarding.keys import Grant, Presented, find_key
 from proxy.forwarding.links.declared import sent_back_to
 from proxy.forwarding.links.sent_back import Own, may_hold, with_own
@@ -20,7 +21,7 @@ from proxy.forwarding.nested.targets import Whereabouts, route_of
 from proxy.forwarding.permits import check, effective_method, hides_method, marked
 from proxy.forwarding.permits.preset import Call
 from proxy.forwarding.permits.verdicts import check_open
-from proxy.forwarding.rewrite import Injection, prepare, request_head
+from proxy.forwarding.rewrite import request_head
 from proxy.forwarding.routing import Route, resolve_host
 from proxy.secret import Secret
 
