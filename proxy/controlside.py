@@ -24,6 +24,7 @@ from proxy.control.guarded import LOOPBACK_HOSTS
 from proxy.control.health import Readiness, make_control_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
+from proxy.control.operating import Operating
 from proxy.control.signin import SignIn, Ways
 from proxy.core import Core
 from proxy.feed import Feed
@@ -101,11 +102,13 @@ class ControlSide:
             sign_in,
             settings.control.return_to,
         )
+        parts = Parts(core.registrations, connecting, endpoint)
+        operating = Operating(lambda: self._ground(parts), core.follower.look)
         ground = Ground(
             core.vault,
             core.registrations,
             connecting,
-            core.dialer,
+            operating,
             pages,
             sign_in,
             settings=lambda: core.settings,
@@ -117,8 +120,7 @@ class ControlSide:
             account_uses=self._account_uses,
             places=lambda: places_of(core.settings, self._sockets.addresses()),
         )
-        parts = Parts(core.registrations, connecting, endpoint)
-        api = AdminApi(lambda: self._ground(parts), Door(core.vault, sign_in), core.follower.look, self.feed)
+        api = AdminApi(operating, Door(core.vault, sign_in), self.feed)
         base44 = base44_calls(
             core, core.vault, core.registrations, connecting, self._calls, public_url=public_url
         )

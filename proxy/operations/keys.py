@@ -192,7 +192,7 @@ async def _create(ground: Ground, asked: Asked) -> Document:
     body = asked.body
     kind: Kind = "service" if body.get("kind") == "service" else "proxy"
     if kind == "service" and not asked.may("admin"):
-        raise ForbiddenError(Fault("kind", "a service key reveals tokens: making one takes the scope admin"))
+        raise ForbiddenError(Fault("kind", "a service key reveals tokens: only admin may make one"))
     wish = KeyRequest(
         body["name"],
         body["allow"],
@@ -258,7 +258,7 @@ _PERMIT = fields.text("A permit: SERVICE[@CONNECTION][:METHODS[:PATH]]", most=10
 _NEW = fields.given(
     {
         "name": fields.KEY_NAME,
-        "allow": fields.several(_PERMIT, "Permits, at least one", least=1),
+        "allow": fields.several(_PERMIT, "at least one permit, such as slack or github:GET", least=1),
         "kind": fields.chosen("proxy unless said; service takes the scope admin", "proxy", "service"),
         "root": fields.SERVICE,
         "networks": fields.several(

@@ -62,7 +62,8 @@ def _number(schema: Schema, value: Any, place: str) -> Iterator[Fault]:
 def _list(schema: Schema, value: Any, place: str) -> Iterator[Fault]:
     least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
     if not least <= len(value) <= most:
-        yield Fault(place, f"has to have {least} to {most} entries")
+        wanted = f"has to have {least} to {most} entries"
+        yield Fault(place, wanted if value else f"has to be: {schema.get('description', 'not empty')}")
         return
     for at, one in enumerate(value):
         yield from _faults(schema["items"], one, f"{place}[{at}]")

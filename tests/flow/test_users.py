@@ -8,7 +8,9 @@ from support.browser import Browser, Page
 from support.connecting import Scene, scene
 
 from proxy.connectors.passwords import hashed
-from proxy.connectors.users import ROLES, Account, Role
+from proxy.connectors.users import ROLES, Account, Role, SignedIn
+from proxy.control.signin import Visitor
+from proxy.errors import ConfigurationError, ForbiddenError
 from proxy.operations.users import add_user
 from proxy.secret import Secret
 
@@ -112,9 +114,9 @@ async def test_a_role_that_no_release_knows_signs_nobody_in(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"name": "Ada", "role": "viewer"}, "Name: a user"),
+        ({"name": "Ada", "role": "viewer"}, "Name: has to be"),
         ({"name": "admin", "role": "viewer"}, "always there"),
-        ({"name": "ada", "role": "owner"}, "Role: is one of viewer"),
+        ({"name": "ada", "role": "owner"}, "Role: has to be one of viewer"),
         ({"name": "ada", "role": "viewer", "email": "ada"}, "Mail address: is no mail address"),
         ({"name": "taken", "role": "viewer"}, "there is a user with this name"),
     ],
@@ -145,3 +147,20 @@ def test_passwords_are_stored_hashed(tmp_path: Path) -> None:
     assert len(secret) > 1
     assert any(b"ada" in content for content in files)
     assert not any(one in content for one in secret for content in files)
+
+
+async def test_a_form_can_do_no_more_than_a_token_of_that_role(tmp_path: Path) -> None:
+    """Pages and API run the same operations: the role's scopes are asked, and every fault named, before anything is done (R93)."""
+    async with scene(tmp_path, password=STORED) as one:
+        viewer, operator = (Visitor(Secret("s"), SignedIn("ada", role)) for role in ("viewer", "operator"))
+        for visitor, name, path in (
+            (viewer, "keys.revoke_all", {}),
+            (viewer, "connections.remove", {"connection": "sandbox@default"}),
+            (operator, "users.remove", {"user": "eve"}),
+        ):
+            with pytest.raises(ForbiddenError):
+                await one.operating.by(visitor, name, path=path)
+        with pytest.raises(ConfigurationError) as caught:
+            await one.operating.by(operator, "keys.create", body={"name": "no good", "allow": [], "rate": 1})
+        assert {fault.place for fault in caught.value.faults} == {"name", "allow", "rate"}
+        assert [entry.action for entry in await one.vault.audit()] == ["admin.password"]

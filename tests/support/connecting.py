@@ -31,11 +31,14 @@ from proxy.control.guarded import guarded_app
 from proxy.control.html import Pages
 from proxy.control.listener import ControlRunner
 from proxy.control.oidc import OidcPages, oidc_pages
+from proxy.control.operating import Operating
 from proxy.control.signin import SignIn
 from proxy.controlside import ways_of
 from proxy.feed import Feed
 from proxy.forwarding.egress import Dialer
 from proxy.history import History
+from proxy.operations import operation
+from proxy.operations.operation import Parts
 from proxy.sandbox import CLIENT_ID, CONFIG, HOST, SERVICE, Sandbox, make_certificate, service_file
 from proxy.secret import Secret
 from proxy.settings import load_settings
@@ -62,6 +65,7 @@ class Scene:
     ahead: float = 0.0
     patience: float = 0.0
     oidc: OidcPages | None = None
+    operating: Operating | None = None
     seen: list[Any] = field(default_factory=list)
     feed: Feed = field(default_factory=Feed)
     budgets: Budgets = field(default_factory=lambda: Budgets(time.time))
@@ -211,11 +215,19 @@ async def scene(
         pages.add(app)
         sign_in.add(app)
         ConnectPages(connecting, lambda: catalog, vault, pages, cookies, sign_in, return_to).add(app)
+        parts = Parts(registrations, connecting, token_endpoint(dialer))
+
+        def operated() -> operation.Ground:
+            return operation.Ground(
+                settings, catalog, vault, lambda _: parts, clock(), budgets=lambda: made.budgets
+            )
+
+        made.operating = Operating(operated, _nothing)
         ground = Ground(
             vault,
             registrations,
             connecting,
-            dialer,
+            made.operating,
             pages,
             sign_in,
             settings=lambda: settings,
@@ -254,6 +266,10 @@ async def scene(
             await dialer.aclose()
             await vault.close()
             listening.close()
+
+
+async def _nothing() -> None:
+    """Nobody has to take in what was changed: there is this one process."""
 
 
 def registration(family: str, secret: str = "made-up") -> Registration:

@@ -2,17 +2,17 @@
 
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
 from proxy import log, problems
-from proxy.admintokens import SCOPES, Scope, grants, token_id_of
-from proxy.connectors.users import Role
+from proxy.admintokens import Scope, grants, token_id_of
 from proxy.connectors.vault import Vault
 from proxy.control.api.refusals import Refused
 from proxy.control.browsers import form_token
+from proxy.control.operating import ROLE_SCOPES
 from proxy.control.signin import SignIn
 from proxy.errors import StoreError
 from proxy.keys import PREFIX, digest
@@ -21,12 +21,6 @@ from proxy.secret import Secret
 
 CSRF_HEADER = "X-CSRF-Token"
 _SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
-_READ: frozenset[Scope] = frozenset({"read"})
-_OF_ROLES: Mapping[Role, frozenset[Scope]] = {
-    "viewer": _READ,
-    "operator": _READ | {"connections:write", "registrations:write", "keys:write"},
-    "admin": frozenset(SCOPES),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +90,7 @@ class Door:
                 problems.INSUFFICIENT_SCOPE,
                 f"a signed-in browser has to send {CSRF_HEADER} with its page's token",
             )
-        return Asker(visitor.actor, _OF_ROLES[visitor.role], visitor.session)
+        return Asker(visitor.actor, ROLE_SCOPES[visitor.role], visitor.session)
 
 
 def _insufficient(scopes: tuple[Scope, ...]) -> str:

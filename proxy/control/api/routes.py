@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from proxy import instance
 from proxy.control.api.creation import REPLAYED, Once, create, key_of
 from proxy.control.api.document import openapi
 from proxy.control.api.door import Asker, Door
 from proxy.control.api.events import EventStream
 from proxy.control.api.reading import read_request
 from proxy.control.api.refusals import answer_to
+from proxy.control.operating import Operating
 from proxy.errors import ConnectorProxyError
 from proxy.feed import Feed
 from proxy.operations.events import EVENTS
-from proxy.operations.operation import Asked, Document, Endpoint, Ground, Operation
+from proxy.operations.operation import Asked, Document, Endpoint, Operation
 from proxy.operations.table import OPERATIONS
 
 ROOT = "/api/v1"
@@ -30,16 +30,14 @@ class AdminApi:
     """Everything under ``ROOT``.
 
     Args:
-        ground: what operations stand on now.
+        operating: runs operations.
         door: who may come in.
-        look: lets this process take in what was just changed.
         feed: requests as they happen.
         clock: seconds since the epoch.
     """
 
-    ground: Callable[[], Ground]
+    operating: Operating
     door: Door
-    look: Callable[[], Awaitable[None]]
     feed: Feed
     clock: Callable[[], float] = time.time
 
@@ -79,32 +77,21 @@ class AdminApi:
             asked = await read_request(request, operation, asker)
             if operation.creates:
                 return await self._create(request, operation, asker, asked)
-            return _json(operation.status, _encoded(await self._run(operation, asked)))
+            return _json(operation.status, _encoded(await self.operating.run(operation, asked)))
 
         return handle
-
-    async def _run(self, operation: Operation, asked: Asked) -> Document:
-        """Run it; what it changed holds for callers of this server when the answer is there."""
-        ground = self.ground()
-        before = ground.vault.snapshot.sequence
-        document = await operation.run(ground, asked)
-        after = ground.vault.snapshot.sequence
-        if after != before and operation.method != hdrs.METH_GET:
-            await self.look()
-            await instance.until_taken(ground.settings.storage.data_dir, after)
-        return document
 
     async def _create(
         self, request: web.Request, operation: Operation, asker: Asker, asked: Asked
     ) -> web.Response:
-        key, ground = key_of(request), self.ground()
+        key, ground = key_of(request), self.operating.ground()
         replayed = False
         if key is None:
-            document = await self._run(operation, asked)
+            document = await self.operating.run(operation, asked)
         else:
             once = Once.of(key, asker, operation, asked)
             document, replayed = await create(
-                ground.vault, once, self.clock(), lambda: self._run(operation, asked)
+                ground.vault, once, self.clock(), lambda: self.operating.run(operation, asked)
             )
         headers = {REPLAYED: "true"} if replayed else {}
         place = location_of(operation, document)

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from multidict import MultiMapping
 
-from proxy.assembly.providers import token_endpoint
 from proxy.connecting import missing_scopes
 from proxy.connectors import causes, expiring
 from proxy.connectors.audit import About, AuditEntry
@@ -16,8 +16,6 @@ from proxy.connectors.vault import Vault
 from proxy.control.dashboard.frame import Frame, MissingPageError
 from proxy.control.dashboard.service import reconnect_place
 from proxy.control.signin import Visitor
-from proxy.disconnecting import Disconnecting
-from proxy.verify import verify_all
 
 _HISTORY = 30
 _ADVICE: Mapping[str, str] = {
@@ -139,52 +137,52 @@ class ConnectionPages:
 
     # --- what its forms do ------------------------------------------------------------------------------
 
+    async def _do(
+        self, action: str, request: web.Request, visitor: Visitor, query: Mapping[str, bool] | None = None
+    ) -> Mapping[str, Any]:
+        named = f"{request.match_info['service']}@{request.match_info['name']}"
+        operating = self.frame.ground.operating
+        return await operating.by(visitor, f"connections.{action}", path={"connection": named}, query=query)
+
     async def _verify(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
-        ground, standing = self.frame.ground, await self._standing(request)
-        (verdict,) = await verify_all(
-            ground.settings(), ground.vault, ground.catalog(), (standing.connection,)
-        )
-        if verdict.ok:
-            who = f", for {verdict.account}" if verdict.account else ""
+        standing = await self._standing(request)
+        verdict = await self._do("verify", request, visitor)
+        if verdict["ok"]:
+            who = f", for {verdict['account']}" if verdict["account"] else ""
             self.frame.notices.add(visitor, "good", f"{standing.title} takes the token{who}.")
         else:
-            self.frame.notices.add(visitor, "bad", f"It did not go well: {verdict.reason}.")
+            self.frame.notices.add(visitor, "bad", f"It did not go well: {verdict['reason']}.")
         return standing.place
 
     async def _default(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         standing = await self._standing(request)
-        one = standing.connection
-        await self.frame.ground.vault.set_default(one.service, one.name, actor=visitor.actor)
-        text = f"Calls to /{one.service}/ without @name use this account from now on."
+        await self._do("default", request, visitor)
+        text = f"Calls to /{standing.connection.service}/ without @name use this account from now on."
         self.frame.notices.add(visitor, "good", text)
         return standing.place
 
     async def _freeze(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
-        return await self._set_frozen(request, visitor, "It is frozen: its token is not handed out.", to=True)
+        standing = await self._standing(request)
+        await self._do("freeze", request, visitor)
+        self.frame.notices.add(visitor, "good", "It is frozen: its token is not handed out.")
+        return standing.place
 
     async def _thaw(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
-        return await self._set_frozen(request, visitor, "It is in use again.", to=False)
-
-    async def _set_frozen(self, request: web.Request, visitor: Visitor, text: str, *, to: bool) -> str:
         standing = await self._standing(request)
-        one = standing.connection
-        await self.frame.ground.vault.freeze(one.service, one.name, frozen=to, actor=visitor.actor)
-        self.frame.notices.add(visitor, "good", text)
+        await self._do("thaw", request, visitor)
+        self.frame.notices.add(visitor, "good", "It is in use again.")
         return standing.place
 
     async def _disconnect(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
-        ground, standing = self.frame.ground, await self._standing(request)
-        ending = Disconnecting(
-            ground.vault, ground.catalog(), ground.registrations, token_endpoint(ground.dialer)
-        )
+        one = (await self._standing(request)).connection
         wanted = {"always": True, "never": False}.get(str(form.get("revoke", "")))
-        revocation = await ending.disconnect(standing.connection, wanted=wanted, actor=visitor.actor)
-        one = standing.connection
+        query = {} if wanted is None else {"revoke": wanted}
+        done = await self._do("remove", request, visitor, query)
         self.frame.notices.add(
             visitor,
             "good",
             f"{one.service}@{one.name} is removed, and its tokens are erased here. "
-            f"Its grant {revocation.sentence}.",
+            f"Its grant {done['about']}.",
         )
         return "/connections"
 

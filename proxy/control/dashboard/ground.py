@@ -10,9 +10,9 @@ from proxy.connecting import Connecting
 from proxy.connectors.oauth.registration import Registrations
 from proxy.connectors.vault import Vault
 from proxy.control.html import Pages
+from proxy.control.operating import Operating
 from proxy.control.signin import SignIn
 from proxy.feed import Feed
-from proxy.forwarding.egress import Dialer
 from proxy.history import History
 from proxy.keys import KeyRecord
 from proxy.settings import Settings
@@ -24,6 +24,7 @@ class Ground:
     """See the module.
 
     Args:
+        operating: does what forms ask for, as the admin API does it.
         settings: in force now; catalog: likewise.
         keys: those of vault and settings, by id.
         places: where callers reach the data plane.
@@ -36,7 +37,7 @@ class Ground:
     vault: Vault
     registrations: Registrations
     connecting: Connecting
-    dialer: Dialer
+    operating: Operating
     pages: Pages
     sign_in: SignIn
     settings: Callable[[], Settings]

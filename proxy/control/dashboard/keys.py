@@ -10,10 +10,10 @@ from proxy.catalog.recipes import Recipe
 from proxy.connectors.audit import About, AuditEntry
 from proxy.control.dashboard.frame import Frame, MissingPageError, sentences, text_of
 from proxy.control.signin import Visitor
-from proxy.errors import ConfigurationError, Fault
+from proxy.errors import ConfigurationError
 from proxy.forwarding.permits import parse_permit
 from proxy.keys import KeyRecord
-from proxy.operations.keys import KeyRequest, create_key, find_key, key_state
+from proxy.operations.keys import key_state
 from proxy.snippets import KEY_VARIABLE, Snippet, snippets_of
 
 _BAD = 400
@@ -117,32 +117,30 @@ class KeyPages:
     async def _create(self, _: web.Request, form: MultiMapping[str], visitor: Visitor) -> web.Response | str:
         ground = self.frame.ground
         rows = _rows(form)
-        asked = KeyRequest(
-            text_of(form, "name"),
-            [text for row in rows if (text := _permit_text(row))],
-            "service" if form.get("kind") == "service" else "proxy",
-            text_of(form, "root") or None,
-            text_of(form, "networks").replace(",", " ").split(),
-            text_of(form, "expires_at") or text_of(form, "expires") or None,
-            read_only=form.get("reading") == "yes",
-            observe=form.get("observe") == "yes",
-            rate=text_of(form, "rate") or None,
-            concurrency=_count(text_of(form, "concurrency")),
-        )
+        body = {
+            "name": text_of(form, "name"),
+            "allow": [text for row in rows if (text := _permit_text(row))],
+            "kind": "service" if form.get("kind") == "service" else "proxy",
+            "root": text_of(form, "root") or None,
+            "networks": text_of(form, "networks").replace(",", " ").split(),
+            "expires": text_of(form, "expires_at") or text_of(form, "expires") or None,
+            "read_only": form.get("reading") == "yes",
+            "observe": form.get("observe") == "yes",
+            "rate": text_of(form, "rate") or None,
+            "concurrency": _count(text_of(form, "concurrency")),
+        }
         try:
-            _check_kind(asked, visitor)
-            record, key = await create_key(
-                ground.vault, ground.catalog(), asked, now=ground.clock(), actor=visitor.actor
-            )
+            made = await ground.operating.by(visitor, "keys.create", body=body)
         except ConfigurationError as error:
             given = {name: str(value) for name, value in form.items() if name not in {*_PARTS, "token"}}
             return self._form(visitor, rows, given, fault=sentences(error), status=_BAD)
+        record = ground.vault.keys()[made["id"]]
         return self.frame.page(
             "key_made",
             visitor,
             at="keys",
             record=record,
-            key=key.reveal(),
+            key=made["key"],
             variable=KEY_VARIABLE,
             snippets=self._snippets(record),
         )
@@ -168,14 +166,14 @@ class KeyPages:
     # --- the end of keys --------------------------------------------------------------------------------
 
     async def _revoke(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
-        vault = self.frame.ground.vault
-        record = find_key(self.frame.ground.keys().values(), request.match_info["id"])
-        await vault.revoke_key(record.key_id, actor=visitor.actor)
-        self.frame.notices.add(visitor, "good", f"{record.name} is revoked: calls with it are refused now.")
-        return f"/keys/{record.key_id}"
+        path = {"key": request.match_info["id"]}
+        done = await self.frame.ground.operating.by(visitor, "keys.revoke", path=path)
+        self.frame.notices.add(visitor, "good", f"{done['name']} is revoked: calls with it are refused now.")
+        return f"/keys/{done['id']}"
 
     async def _revoke_all(self, _: web.Request, __: MultiMapping[str], visitor: Visitor) -> str:
-        count = await self.frame.ground.vault.revoke_all(actor=visitor.actor)
+        done = await self.frame.ground.operating.by(visitor, "keys.revoke_all")
+        count = done["revoked"]
         keys = "1 key is" if count == 1 else f"{count} keys are"
         self.frame.notices.add(visitor, "good", f"{keys} revoked. Keys declared in the settings stay.")
         return "/keys"
@@ -207,8 +205,3 @@ def _permit_text(row: Row) -> str:
     if methods or row["path"]:
         text += f":{methods or '*'}"
     return f"{text}:{row['path']}" if row["path"] else text
-
-
-def _check_kind(asked: KeyRequest, visitor: Visitor) -> None:
-    if asked.kind == "service" and not visitor.may("admin"):
-        raise ConfigurationError(Fault("", "a service key reveals tokens: making one takes the role admin"))

@@ -10,7 +10,7 @@ from aiohttp import web
 from multidict import MultiMapping
 from yarl import URL
 
-from proxy.catalog.model import Scheme, Service
+from proxy.catalog.model import Service
 from proxy.catalog.recipes import Recipe
 from proxy.connectors.flow import check_public_url, redirect_address
 from proxy.connectors.model import Connection
@@ -20,9 +20,9 @@ from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.control.dashboard.frame import Frame, MissingPageError, sentences, text_of
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault
+from proxy.operations.accounts import tokens_body
 from proxy.operations.connections import SCHEMES, read_tokens
-from proxy.operations.registrations import family_of, remove_registration, services_of
-from proxy.secret import Secret
+from proxy.operations.registrations import services_of
 from proxy.snippets import snippets_of
 
 
@@ -107,11 +107,14 @@ class ServicePage:
         client_id, secret = text_of(form, "client_id"), text_of(form, "client_secret")
         if not client_id:
             raise ConfigurationError(Fault("Client id", "is needed: the provider's console shows it"))
-        same = kept is not None and kept.client_id == client_id
-        chosen = Secret(secret) if secret else kept.client_secret if same and kept is not None else None
-        family = family_of(ground.catalog(), registration_id, oauth.family)
-        registration = Registration(registration_id, family, client_id, chosen)
-        await ground.registrations.save(registration, actor=visitor.actor)
+        if not secret and kept is not None and kept.client_id == client_id and kept.client_secret:
+            secret = kept.client_secret.reveal()
+        await ground.operating.by(
+            visitor,
+            "registrations.set",
+            path={"registration": registration_id},
+            body={"client_id": client_id, "client_secret": secret or None, "family": oauth.family},
+        )
         self.frame.notices.add(visitor, "good", "The app is kept. Now connect an account with it.")
         return f"/services/{service.type_id}#account"
 
@@ -119,7 +122,8 @@ class ServicePage:
         ground, service = self.frame.ground, self._service(request)
         kept = await ground.registrations.find(service)
         if kept is not None:
-            await remove_registration(ground.registrations, kept.registration_id, actor=visitor.actor)
+            path = {"registration": kept.registration_id}
+            await ground.operating.by(visitor, "registrations.remove", path=path)
             text = "The app is forgotten. Its connections serve until their tokens end, and are not renewed."
             self.frame.notices.add(visitor, "good", text)
         return f"/services/{service.type_id}"
@@ -135,16 +139,16 @@ class ServicePage:
         if "access_token" not in given:
             raise ConfigurationError(Fault("Access token", "is needed"))
         granted = read_tokens(json.dumps(given).encode(), now=ground.clock())
-        saved = await ground.vault.save_connection(
-            service.type_id,
-            text_of(form, "name"),
-            granted.tokens,
-            config=given_params(form),
-            scheme=_scheme(text_of(form, "scheme")),
-            actor=visitor.actor,
-        )
+        body = {
+            "service": service.type_id,
+            "name": text_of(form, "name"),
+            **tokens_body(granted),
+            "config": given_params(form),
+            "scheme": text_of(form, "scheme") or None,
+        }
+        saved = await ground.operating.by(visitor, "connections.import", body=body)
         self.frame.notices.add(visitor, "good", "The token is kept sealed. Verify that the service takes it.")
-        return f"/connections/{saved.service}/{saved.name}"
+        return f"/connections/{saved['service']}/{saved['name']}"
 
 
 def given_params(form: MultiMapping[str]) -> Mapping[str, str]:
@@ -184,12 +188,3 @@ def _known(connections: list[Connection], name: str) -> Mapping[str, str]:
     found = next((one for one in connections if one.name == name), None)
     found = found or next((one for one in connections if one.is_default), None)
     return {} if found is None else {**found.metadata, **(found.config or {})}
-
-
-def _scheme(text: str) -> Scheme | None:
-    if not text:
-        return None
-    for one in SCHEMES:
-        if one == text:
-            return one
-    raise ConfigurationError(Fault("Scheme", f"is one of {', '.join(SCHEMES)}"))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -11,8 +12,6 @@ from proxy.connectors.users import ROLES
 from proxy.control.dashboard.frame import Frame, sentences, text_of
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError
-from proxy.operations.users import add_user, read_role, renew_password
-from proxy.secret import Secret
 
 _BAD = 400
 _HERE = "/users"
@@ -43,7 +42,7 @@ class UserPages:
         *,
         given: Mapping[str, str] = _BLANK,
         fault: str = "",
-        made: tuple[str, Secret] | None = None,
+        made: Mapping[str, Any] | None = None,
         status: int = 200,
     ) -> web.Response:
         return self.frame.page(
@@ -55,39 +54,44 @@ class UserPages:
             roles=ROLES,
             given=given,
             fault=fault,
-            made=None if made is None else {"name": made[0], "password": made[1].reveal()},
+            made=made,
         )
+
+    async def _do(
+        self,
+        action: str,
+        visitor: Visitor,
+        request: web.Request | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Mapping[str, Any]:
+        path = {} if request is None else {"user": request.match_info["name"]}
+        return await self.frame.ground.operating.by(visitor, f"users.{action}", path=path, body=body)
 
     async def _add(self, _: web.Request, form: MultiMapping[str], visitor: Visitor) -> web.Response | str:
         name = text_of(form, "name")
+        body = {
+            "name": name,
+            "role": text_of(form, "role"),
+            "email": text_of(form, "email") or None,
+            "with_password": "no_password" not in form,
+        }
         try:
-            made = await add_user(
-                self.frame.ground.vault,
-                name,
-                text_of(form, "role"),
-                email=text_of(form, "email") or None,
-                with_password="no_password" not in form,
-                actor=visitor.actor,
-            )
+            made = await self._do("create", visitor, body=body)
         except ConfigurationError as error:
             given = {one: text_of(form, one) for one in _BLANK}
             return await self._page(visitor, given=given, fault=sentences(error), status=_BAD)
         self.frame.notices.add(visitor, "good", f"{name} may sign in now.")
-        return _HERE if made is None else await self._page(visitor, made=(name, made))
+        return _HERE if made["password"] is None else await self._page(visitor, made=made)
 
     async def _role(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
-        name, role = request.match_info["name"], read_role(text_of(form, "role"))
-        await self.frame.ground.vault.change_role(name, role, actor=visitor.actor)
-        self.frame.notices.add(visitor, "good", f"{name} is {role} now.")
+        done = await self._do("role", visitor, request, body={"role": text_of(form, "role")})
+        self.frame.notices.add(visitor, "good", f"{done['name']} is {done['role']} now.")
         return _HERE
 
     async def _password(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> web.Response:
-        name = request.match_info["name"]
-        made = await renew_password(self.frame.ground.vault, name, actor=visitor.actor)
-        return await self._page(visitor, made=(name, made))
+        return await self._page(visitor, made=await self._do("password", visitor, request))
 
     async def _remove(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
-        name = request.match_info["name"]
-        await self.frame.ground.vault.remove_user(name, actor=visitor.actor)
-        self.frame.notices.add(visitor, "good", f"{name} is removed and signed out.")
+        done = await self._do("remove", visitor, request)
+        self.frame.notices.add(visitor, "good", f"{done['name']} is removed and signed out.")
         return _HERE
