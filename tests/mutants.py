@@ -41,7 +41,7 @@ GATE, ROUTING, REWRITE = "forwarding/gate.py", "forwarding/routing.py", "forward
 PERMITS, KEYS, REPEAT = "forwarding/permits/verdicts.py", "forwarding/keys.py", "forwarding/repeat.py"
 ANSWER, FRAMING, POOL = "forwarding/answer.py", "forwarding/framing.py", "forwarding/pool.py"
 UPSTREAM, ADMISSION, SEAL = "forwarding/upstream.py", "forwarding/handler/admission.py", "connectors/seal.py"
-CAPABILITY = "forwarding/links/capability.py"
+CAPABILITY, IDENTITY = "forwarding/links/capability.py", "control/oidc/identity.py"
 UNIT = "tests/unit"
 
 MUTANTS = (
@@ -133,6 +133,24 @@ MUTANTS = (
     mutant("one nonce for all", SEAL, "nonce = os.urandom(_NONCE_BYTES)", "nonce = bytes(_NONCE_BYTES)", f"{UNIT}/test_seal.py"),
     mutant("tokens in the clear", "connectors/rows.py", "sealed[column] = ring.seal(token.reveal().encode(), token_place(row, column))", "sealed[column] = ring.seal(b'', token_place(row, column)) + token.reveal().encode()", "tests/store/test_vault.py -k plaintext"),
     mutant("an edited row leads a token elsewhere", "connectors/rows.py", 'row["service"], row["config"], row["scheme"]]', 'row["service"]]', "tests/store/test_vault.py -k edited"),
+    # signing in
+    mutant("ID tokens of any algorithm", IDENTITY, "not isinstance(algorithm, str) or algorithm not in ALGORITHMS", "False", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("ID tokens of any issuer", IDENTITY, "            issuer=proof.issuer,\n", "", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("ID tokens issued to another app", IDENTITY, "if party is not None and party != proof.client_id:", "if False:", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("ID tokens for several apps", IDENTITY, "if isinstance(audience, list) and len(audience) > 1 and party is None:", "if False:", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("ID tokens of another attempt", IDENTITY, " or not hmac.compare_digest(nonce.encode(), proof.nonce.reveal().encode())", "", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("ID tokens that ran out", IDENTITY, "if over >= LEEWAY_S:", "if False:", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("ID tokens with times that are none", IDENTITY, " and 0 <= value < _LAST_MOMENT", "", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("keys for encryption sign", IDENTITY, '            and key.get("use", "sig") == "sig"\n', "", f"{UNIT}/test_oidc_tokens.py"),
+    mutant("short keys sign", IDENTITY, '"enforce_minimum_key_length": True', '"enforce_minimum_key_length": False', f"{UNIT}/test_oidc_tokens.py"),
+    mutant("answers of any attempt", "control/oidc/pages.py", " or not attempt.is_state(states[0])", "", "tests/flow/test_oidc.py -k answers"),
+    mutant("attempts for ever", "control/oidc/attempt.py", " and now < expires_at", "", "tests/flow/test_oidc.py -k answers"),
+    mutant("answers of any provider", "control/oidc/messages.py", 'and values.get("iss") != metadata.issuer', "and False", "tests/flow/test_oidc.py -k answers"),
+    mutant("discovery of any provider", "control/oidc/metadata.py", "    if told != issuer:\n", "    if False:\n", "tests/flow/test_oidc.py -k says_what"),
+    mutant("claims of another person", "control/oidc/provider.py", ' or told.get("sub") != claims["sub"]', "", "tests/flow/test_oidc.py -k people"),
+    mutant("addresses that nobody verified", "control/oidc/admission.py", "if self.verified and not _is_vouched_for(claims):", "if False:", "tests/flow/test_oidc.py -k people"),
+    mutant("addresses that look alike", "control/oidc/admission.py", "isinstance(told, str) and told.isascii()", "isinstance(told, str)", "tests/flow/test_oidc.py -k people"),
+    mutant("an address given to somebody else", "connectors/vault_users.py", "    if tied.subject != account.subject:\n", "    if False:\n", "tests/store/test_known_users.py -k sqlite"),
 )  # fmt: skip
 
 

@@ -117,6 +117,17 @@ async def test_a_password_still_signs_in(place: Place) -> None:
         page = await browser.follow(await browser.ask(page.url.with_path("/sign-in"), "POST", fields))
         assert page.url.path == "/"
         assert "/password" in page.read.links
+        page = await browser.open(f"{one.public_url}/users")
+        assert '<td data-label="Signs in with">Example ID</td>' in page.text
+        form = next(each for each in page.read.forms if each.action == "/users")
+        given = {"token": form.fields["token"], "role": "viewer", "name": "bob", "email": "bob@example.com"}
+        both = await browser.ask(page.url, "POST", given)
+        assert (both.status, "Example ID, password" in both.text) == (200, True)
+        only = await browser.ask(
+            page.url, "POST", given | {"name": "c", "email": "c@example.com", "no_password": "yes"}
+        )
+        assert only.status == 303
+        assert [each.has_password for each in await one.vault.users()] == [False, True, False]
 
 
 async def test_passwords_switched_off(tmp_path: Path) -> None:
