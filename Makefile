@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .SHELLFLAGS := -euc
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-all bench chaos api-fuzz sdk lock wheel clean tools
+.PHONY: help run check test test-all bench chaos fuzz api-fuzz sdk lock wheel clean tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,11 +38,11 @@ check: $(VENV)/.dev ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev $(VENV)/.sdk ## all tests that need nothing but Python and wheels (ARGS="-k name")
-	$(BIN)/python -m pytest --dist loadfile --tx '$(JOBS)*popen//python=$(abspath $(BIN))/python -X dev' -m "not system" $(ARGS)
+	$(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --tx '$(JOBS)*popen//python=$(abspath $(BIN))/python -X dev' -m "not system" $(ARGS)
 
 test-all: tools $(VENV)/.dev $(VENV)/.sdk ## the tests of `make test`, those with system programs, and branch coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --dist loadfile -n $(JOBS) $(ARGS)
+	$(BIN)/coverage run -m pytest --dist loadfile --no-loadscope-reorder -n $(JOBS) $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -52,6 +52,9 @@ bench: tools $(VENV)/.dev $(VENV)/.bench ## measures added latency and throughpu
 
 chaos: $(VENV)/.dev ## kills, cuts and outages by the hundred, about 10 minutes: nothing may be lost (ARGS="--rounds 50 --seed 1")
 	PYTHONPATH=tests $(BIN)/python tests/chaos/run.py $(ARGS)
+
+fuzz: $(VENV)/.dev ## the properties with four times the examples that the tests try
+	DEEP_PROPERTIES=1 $(BIN)/python -m pytest -n $(JOBS) -m hypothesis $(ARGS)
 
 api-fuzz: $(VENV)/.dev ## more made-up requests to the admin API than the tests send (EXAMPLES=500: about an hour)
 	API_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/python -m pytest tests/flow/test_admin_api_document.py

@@ -14,11 +14,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support import depth, measuring, ordering
 from support.certificates import Authority
 from support.lab import Lab
 from support.postgres import Database, Postgres
 from support.stores import PostgresPlace, SqlitePlace, VaultPlace
 from support.upstream import Upstream
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Coverage looks where it is worth its price, and properties try as many examples as they are asked to."""
+    config.pluginmanager.register(measuring)
+    config.pluginmanager.register(ordering)
+    depth.choose()
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +59,8 @@ def _lab(
     runner: asyncio.Runner, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Lab]:
     lab = Lab(authority, tmp_path_factory.mktemp("lab"))
-    runner.run(lab.start())
+    with measuring.untraced_programs():  # whichever test is the first to use it
+        runner.run(lab.start())
     with lab.proxy:
         yield lab
     runner.run(lab.stop())

@@ -19,6 +19,8 @@ from proxy import keys
 from proxy.admintokens import SCOPES
 from proxy.operations.table import OPERATIONS
 
+pytestmark = pytest.mark.traced
+
 CANARY = "canary-access-token-Zx81"
 KEY_BODY = {"name": "made", "allow": ["slack"]}
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator, meta
 from support.admin import Api, Site
 from support.commands import ROOT, environment, unmeasured
+from support.depth import examples
 from support.serving import Serve
 
 from proxy.operations import fields
@@ -106,7 +107,7 @@ NAMES = sorted({name for one in OPERATIONS.values() if one.body for name in one.
 
 
 @pytest.mark.parametrize("name", [one.name for one in OPERATIONS.values() if one.body])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(body=VALUES | st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6))
 def test_our_checks_are_those_of_json_schema(name: str, body: object) -> None:
     """What is refused as malformed is exactly what a JSON Schema library refuses, and no fault repeats a value."""

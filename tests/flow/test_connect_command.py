@@ -14,6 +14,8 @@ from support.browser import Browser
 from support.commands import environment
 from support.connecting import APP_SECRET, provider, settings_file
 
+pytestmark = pytest.mark.traced
+
 
 async def start(folder: Path, *args: str) -> Process:
     """A command with its own streams."""

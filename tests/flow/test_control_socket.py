@@ -13,6 +13,8 @@ from proxy.errors import StateError
 from proxy.listeners import CONTROL, DATA, bind, release
 from proxy.settings import Listen
 
+pytestmark = pytest.mark.traced
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:

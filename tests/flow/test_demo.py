@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.commands import command, environment
 from support.serving import get
+
+pytestmark = pytest.mark.traced
 
 
 def test_once_shows_all_three_sides_and_exits_0(tmp_path: Path) -> None:

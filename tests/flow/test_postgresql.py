@@ -17,6 +17,8 @@ from support.vaults import MASTER
 
 from proxy.following import LATE_S
 
+pytestmark = pytest.mark.traced
+
 ELSEWHERE = 30.0  # 5 s are promised (R89), and a machine that is busy may need more
 TOKEN = "xoxp-canary-8d1f"
 GIVEN = hashlib.sha256(f"Bearer {TOKEN}".encode()).hexdigest().encode()

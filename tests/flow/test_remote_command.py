@@ -16,6 +16,8 @@ from support.admin import Api, Site
 from support.commands import Done, Inside
 from support.serving import Serve, get
 
+pytestmark = pytest.mark.traced
+
 CANARY = "canary-remote-token-81"
 
 

@@ -13,6 +13,8 @@ from support.serving import QUICK, Serve, get, until
 
 from proxy import instance
 
+pytestmark = pytest.mark.traced
+
 SHOW = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps(dict(os.environ))); raise SystemExit(7)"
 ASK = """
 import os, ssl, urllib.request

@@ -21,6 +21,8 @@ from support.postgres import Postgres
 from support.serving import declared_key, get, until
 from support.vaults import MASTER
 
+pytestmark = pytest.mark.traced
+
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:

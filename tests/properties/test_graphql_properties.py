@@ -5,6 +5,7 @@ import json
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 
 from proxy.forwarding.permits.graphql import why_not_body
 
@@ -96,7 +97,7 @@ def loose(document: str) -> str:
     return "\n".join(out).replace("\r", " ").replace("\x0c", " ").replace("\u2028", " ")
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data(), document=documents(), name=st.sampled_from([None, "Q", "M"]))
 def test_what_passes_only_queries(data, document, name):
     """Whatever passes is, by the reference parser and by a reader with other ends of lines, made of queries only."""
@@ -112,7 +113,7 @@ def test_what_passes_only_queries(data, document, name):
         assert odd, reason
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(batch=st.lists(documents(), min_size=1, max_size=3))
 def test_no_batch_hides_a_mutation(batch):
     """In a batch every document counts, wherever it stands."""
@@ -121,7 +122,7 @@ def test_no_batch_hides_a_mutation(batch):
         assert all(operations(document) == {OperationType.QUERY} for document in batch)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(raw=st.binary(max_size=200))
 def test_any_bytes_have_a_verdict(raw):
     """No body makes the judge fail, and none that is no JSON passes."""

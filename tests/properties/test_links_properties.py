@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.steps import record
 
 from proxy.catalog.loader import load_catalog
@@ -62,7 +63,7 @@ def arrivals(service: Service) -> st.SearchStrategy[Arrival]:
 
 
 @pytest.mark.parametrize("type_id", sorted(SERVICES))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_mapped_address_leads_to_the_same_place(type_id: str, data: st.DataObject) -> None:
     """For every shipped service and host: routing what an address became gives its very host, path and query."""
@@ -224,7 +225,7 @@ def through(body: bytes, cuts: list[int]) -> bytes:
 CUTS = st.lists(st.integers(0, 600), max_size=40)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), value=VALUES, cuts=CUTS)
 def test_declared_members_and_nothing_else(data: st.DataObject, value: Any, cuts: list[int]) -> None:
     """The scanner does what a reader that knows every token does: any nesting, blanks, escapes and pieces."""
@@ -235,7 +236,7 @@ def test_declared_members_and_nothing_else(data: st.DataObject, value: Any, cuts
     assert through(before, cuts) == after
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), value=VALUES, cuts=CUTS)
 def test_no_more_than_one_value_is_held(data: st.DataObject, value: Any, cuts: list[int]) -> None:
     """Whatever has come, at most one string of it waits, or the few bytes that may be the beginning of one (R56)."""
@@ -253,7 +254,7 @@ def test_no_more_than_one_value_is_held(data: st.DataObject, value: Any, cuts: l
         assert end - passed <= max(longest, len(rb'"\u0068\u0074\u0074\u0070') - 1)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.sampled_from(
@@ -272,7 +273,7 @@ def test_pieces_make_no_difference(parts: list[bytes], cuts: list[int]) -> None:
     assert whole.replace(b"http://127.0.0.1:8080/github@a", b"https://api.github.com") == body
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(max_size=80), CUTS)
 def test_what_begins_otherwise_passes_unread(rest: bytes, cuts: list[int]) -> None:
     """A page, a text or a protected script that is called JSON is not touched."""

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import steps
+from support.depth import examples
 from support.nested import BASE, CATALOG, GOOGLE, GRAPH, HOST, JSON, MIXED, judged, requests
 
 from proxy.catalog.model import Service
@@ -95,7 +96,7 @@ def is_below(path: str, *roots: str) -> bool:
     return True
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(
     st.lists(st.tuples(_URLS, _FIELDS, st.sampled_from([None, b"{}", b"a\r\n", KEY])), min_size=1, max_size=3)
 )
@@ -141,7 +142,7 @@ def test_no_multipart_batch_leads_elsewhere_or_keeps_a_key(
         assert not {"authorization", "x-api-key", "via", "x-forwarded-for"} & {name.lower() for name in head}
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(
     st.lists(
         st.tuples(_URLS, st.dictionaries(_NAMES, _TEXTS, max_size=3), st.sampled_from([None, {"a": 1}])),
@@ -172,7 +173,7 @@ def test_no_json_batch_leads_elsewhere_or_keeps_a_key(
         assert {**now, "url": 0, "headers": 0} == {**was, "url": 0, "headers": 0}
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(st.data())
 def test_a_damaged_batch_is_refused_or_read_as_another_reader_does(data: st.DataObject) -> None:
     """A few bytes changed anywhere: refused, or ``email`` still finds the very requests that were judged."""

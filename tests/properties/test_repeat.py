@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 from support import steps
+from support.depth import examples
 from support.steps import ALL, BY_ID, CONFIG, HOST, KEY, OTHER_KEY, record, ring
 from yarl import URL
 
@@ -274,7 +275,7 @@ def decided(asked: Asked, world: World, ways: Steps) -> list[object]:
     return found
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests())
 def test_memory_does_not_show(sequence):
     """Whatever came before on the connection, each request is decided as if it were the first (R41, R84, R89)."""
@@ -288,7 +289,7 @@ def test_memory_does_not_show(sequence):
             assert grant.record.digest == digest(bytes(expected[1][0]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(requests(), st.sampled_from(KEYS), st.integers(0, 9))
 def test_a_key_found_elsewhere_leaves_no_trace(sequence, key, when):
     """A key that the memory did not find itself (in a body) is authenticated for its own request only (R41, R84)."""

@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.steps import ALL, BY_ID, CONFIG, HOST, KEY, TOKEN, bearer, injection, outgoing, split_head
 from support.strict import requests
 
@@ -73,7 +74,7 @@ def sent(method, target, fields):
         return None
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(METHODS, TARGETS, FIELDS, st.booleans())
 def test_what_leaves_has_one_reading(method, target, fields, with_key):
     """Whatever a caller sends, the outgoing head parses strictly in exactly one way, with its framing (R1-R4, R8)."""
@@ -86,7 +87,7 @@ def test_what_leaves_has_one_reading(method, target, fields, with_key):
     assert message.framing == came.body
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(METHODS, TARGETS, FIELDS, st.booleans())
 def test_only_our_credential_leaves(method, target, fields, with_key):
     """The authority is the service's; no key in any spelling, no credential of the caller's, one of ours (R30, R31, R36)."""
@@ -114,7 +115,7 @@ def test_only_our_credential_leaves(method, target, fields, with_key):
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(METHODS, TARGETS, FIELDS)
 def test_what_stops_here_stops(method, target, fields):
     """Hop-by-hop fields, those named in Connection and what is said about the way stay, look-alikes too (R28, R29, R34)."""
@@ -146,7 +147,7 @@ def test_what_stops_here_stops(method, target, fields):
             assert not folded.startswith(REQUEST_PREFIXES)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.lists(
         st.tuples(st.sampled_from([b"A", b"a", b"X-B", b"Accept", b"User-Agent"]), st.binary(max_size=8)),
@@ -187,7 +188,7 @@ def returned(raw):
     return [tuple(line.split(b": ", 1)) for line in head.lines.split(b"\r\n")[:-1]]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(ANSWERS)
 def test_answer_filter_drops_and_settles(raw):
     """Nothing that Connection names comes back, the order stays, and filtering twice only adds another Via (R28, R29)."""
@@ -204,7 +205,7 @@ def test_answer_filter_drops_and_settles(raw):
     assert [*once, once[-1]] == returned(once)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(METHODS, METHODS, st.sampled_from(ALL), st.tuples(QUERIES, QUERIES), FIELDS)
 def test_the_short_way_leads_to_the_same_bytes(first, second, chosen, queries, fields):
     """On a kept connection, what is reused for the next request gives exactly the bytes of the long way (R41)."""

@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.steps import ALL, BY_ID, CALENDAR, CONFIG
 
 from proxy.catalog.patterns import decode_once
@@ -22,7 +23,7 @@ SERVICES = st.sampled_from(ALL)
 METHODS = st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE"])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(SERVICES, METHODS, RESTS)
 def test_no_target_leaves_its_service(chosen, method, rest):
     """Whatever follows the service's id: the host is one of its own, enabled, and within its prefixes (R71, R72, R75)."""
@@ -43,7 +44,7 @@ def test_no_target_leaves_its_service(chosen, method, rest):
         )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(SERVICES, METHODS, RESTS)
 def test_no_dot_segment_survives_two_decodings(chosen, method, rest):
     """A server that decodes up to twice and splits at slashes of both kinds finds no dot segment (R72)."""
@@ -58,7 +59,7 @@ def test_no_dot_segment_survives_two_decodings(chosen, method, rest):
         form = unquote_to_bytes(form)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(SERVICES, METHODS, RESTS)
 def test_the_rest_is_kept_byte_for_byte(chosen, method, rest):
     """The upstream path ends in what the caller sent, and the query is exactly the caller's (R24, R27)."""
@@ -75,7 +76,7 @@ def test_the_rest_is_kept_byte_for_byte(chosen, method, rest):
         assert route.path.endswith(b"/" + tail)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(SERVICES, METHODS, RESTS)
 def test_routing_again_changes_nothing(chosen, method, rest):
     """Asked twice, and asked with the upstream path itself, routing gives the same host (memory and base path agree)."""
@@ -86,7 +87,7 @@ def test_routing_again_changes_nothing(chosen, method, rest):
     assert first == match(parse_target(f"/{chosen.type_id}/{rest}".encode()), method, chosen)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="/?"), max_size=24))
 def test_only_literal_ids_name_a_service(segment):
     """A first segment names a known service only literally: up to ``@``, and with ``:443`` (R71)."""
@@ -98,7 +99,7 @@ def test_only_literal_ids_name_a_service(segment):
         assert segment.removesuffix(":443").split("@")[0] == target.service
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     RESTS,
     st.sampled_from(
@@ -127,7 +128,7 @@ def test_permits_judge_every_reading_alike(rest, pattern):
     assert raw is compiled.matches(path) is compiled.matches(decode_once(path))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(RESTS)
 def test_shared_host_never_serves_a_neighbour(rest):
     """No spelling reaches another product on a host that services share (R71)."""

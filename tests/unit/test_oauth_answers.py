@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.depth import examples
 from support.vaults import service
 
 from proxy.catalog.grants import Dialect, Failure, OAuth
@@ -414,7 +415,7 @@ KNOWN = acme(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     status=st.sampled_from([200, 201, 204, 302, 303, 400, 401, 403, 404, 429, 500, 502, 503, 504])
     | st.integers(100, 599),
@@ -444,7 +445,7 @@ def test_an_answer_is_a_grant_or_a_fault(*, status, kind, body, refreshed, retry
     json.dumps([grant.scopes, dict(grant.config), dict(grant.metadata), grant.account]).encode()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(status=st.integers(200, 599), kind=_kind, body=_body)
 @example(status=400, kind=JSON, body=json.dumps({"error": CANARY, "error_description": CANARY}).encode())
 @example(status=200, kind=JSON, body=json.dumps({"access_token": f"{CANARY} {CANARY}"}).encode())

@@ -11,6 +11,8 @@ from hostilities import answering, play_answers
 from support.lab import Lab
 from support.upstream import Peer
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture
 def short(_short: Lab, runner: asyncio.Runner) -> Iterator[Lab]:

@@ -12,6 +12,8 @@ from support import strict
 from support.lab import SHORT, Lab
 from support.raw import Hang, calling
 
+pytestmark = pytest.mark.untraced
+
 
 @pytest.fixture
 def short(_short: Lab, runner: asyncio.Runner) -> Iterator[Lab]:

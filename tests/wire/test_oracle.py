@@ -12,6 +12,8 @@ from support.lab import HOST
 from support.proxy import NaiveProcess
 from support.upstream import Gone, Peer, Upstream
 
+pytestmark = pytest.mark.untraced
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
