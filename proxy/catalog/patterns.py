@@ -6,7 +6,7 @@ same path, and is for what must never be reached.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -60,6 +60,15 @@ class PathPattern:
     def matches(self, path: bytes) -> bool:
         """True when the whole path (raw bytes, no query) fits."""
         return self._compiled.fullmatch(path) is not None
+
+
+def any_of(patterns: Iterable[PathPattern]) -> Callable[[bytes], bool]:
+    """Whether a whole path (raw bytes, no query) fits one of them, in one look."""
+    texts = tuple(one.text for one in patterns)
+    if not texts:
+        return lambda _: False
+    fits = _compile(texts).fullmatch
+    return lambda path: fits(path) is not None
 
 
 def decode_once(path: bytes) -> bytes:

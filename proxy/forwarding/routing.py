@@ -5,12 +5,12 @@ any decoding. Nothing is decoded for what is sent; decoded forms are only looked
 differently.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy.catalog.model import Host, Rule, Service
-from proxy.catalog.patterns import decode_once
+from proxy.catalog.patterns import any_of, decode_once
 from proxy.errors import AmbiguousTarget, BadRequest, CallerError, UnknownService
 from proxy.forwarding.headers import Memo
 
@@ -147,6 +147,7 @@ class _Plan:
     under: tuple[bytes, ...]
     exactly: frozenset[bytes]
     rules: tuple[tuple[frozenset[bytes] | None, Rule, bytes, bytes], ...]
+    has_rule: Callable[[bytes], bool]
     varies: bool
     choices: Memo[tuple[Host | None, bytes]]
 
@@ -180,6 +181,7 @@ def _make_plan(service: Service) -> _Plan:
             )
             for rule in service.rules
         ),
+        has_rule=any_of(rule.path for rule in service.rules),
         varies=any(host.when for host in service.hosts),
         choices=Memo(lambda asked: _decide(plan, *asked.split(b" ", 1)), longest=_PATH_REMEMBERED, most=512),
     )
@@ -311,12 +313,11 @@ def is_default(service: Service, host: Host, rest: bytes, path: bytes) -> bool:
     if rest[:2] in {b"//", b"/~"}:
         return False
     plan = _plan_of(service)
-    readings = (rest, decode_once(rest)) if b"%" in rest else (rest,)
+    ruled = plan.has_rule(rest or b"/") or (b"%" in rest and plan.has_rule(decode_once(rest) or b"/"))
     try:
         refuse_dot_segments(rest)
         _within(host, path, service)
-        rules = [rule for _, rule, _, _ in plan.rules]
-        if not any(rule.path.matches(reading or b"/") for rule in rules for reading in readings):
+        if not ruled:
             return (rest or b"/") == path and (path.startswith(plan.under) or path in plan.exactly)
         methods = {b"GET"}.union(*(named for named, _, _, _ in plan.rules if named is not None))
         decided = [_decide(plan, method, rest) for method in methods]

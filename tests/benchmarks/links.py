@@ -9,6 +9,7 @@ import json
 import sys
 import time
 import timeit
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,23 +35,23 @@ _TEXT = 'Please read the notes of "Tuesday" before we meet. ' * 6
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """An answer of a service to a path, as JSON of about ``_SIZE`` bytes made of one kind of object."""
+    """An answer of a service to a path, as JSON of about ``_SIZE`` bytes made of numbered objects."""
 
     what: str
     service: str
     path: bytes
-    item: object
+    item: Callable[[int], object]
     matches: bool
 
     def made(self, size: int = _SIZE) -> bytes:
-        one = json.dumps(self.item).encode()
-        return b'{"value":[' + b",".join([one] * (size // len(one) + 1)) + b"]}"
+        count = size // len(json.dumps(self.item(0))) + 1
+        return json.dumps({"value": [self.item(number) for number in range(count)]}).encode()
 
 
-def _mail(**more: str) -> dict[str, object]:
+def _mail(number: int, **more: str) -> dict[str, object]:
     people = [{"emailAddress": {"name": "Grace", "address": "grace@example.com"}}] * 3
     return {
-        "id": "AAMkAGI2" * 8,
+        "id": f"AAMkAGI2{number:056}",
         "subject": "Tuesday",
         "body": {"content": _TEXT},
         "toRecipients": people,
@@ -58,8 +59,8 @@ def _mail(**more: str) -> dict[str, object]:
     }
 
 
-def _issue() -> dict[str, object]:
-    here = "https://api.github.com/repos/octocat/Hello-World/issues/1347"
+def _issue(number: int) -> dict[str, object]:
+    here = f"https://api.github.com/repos/octocat/Hello-World/issues/{number}"
     links = {
         f"{name}_url": f"{here}/{name}{{/name}}" for name in ("labels", "comments", "events", "timeline")
     }
@@ -77,11 +78,14 @@ def _issue() -> dict[str, object]:
     }
 
 
-_LINK = "https://outlook.office365.com/owa/?ItemID=AAMkAGI2"
+def _linked_mail(number: int) -> dict[str, object]:
+    return _mail(number, webLink=f"https://outlook.office365.com/owa/?ItemID=AAMkAGI2{number}")
+
+
 BODIES = (
-    Body("no address", "outlook", b"/v1.0/me/messages", _mail(), matches=False),
-    Body("addresses in other members", "outlook", b"/v1.0/me/messages", _mail(webLink=_LINK), matches=False),
-    Body("GitHub's issues, 6 matches each", "github", b"/repos/o/r/issues", _issue(), matches=True),
+    Body("no address", "outlook", b"/v1.0/me/messages", _mail, matches=False),
+    Body("addresses in other members", "outlook", b"/v1.0/me/messages", _linked_mail, matches=False),
+    Body("GitHub's issues, 6 matches each", "github", b"/repos/o/r/issues", _issue, matches=True),
 )
 
 
@@ -135,7 +139,7 @@ def _longest_value(body: Body) -> int:
         for one in below:
             look(one)
 
-    look(body.item)
+    look(json.loads(body.made(20_000)))
     return max(found)
 
 

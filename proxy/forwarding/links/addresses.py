@@ -103,7 +103,8 @@ class AddressMap:
         arrival, service = self._arrival, self._service
         for host in self._hosts.get(origin, ()):
             if host is self._default:
-                for spelling in dict.fromkeys((arrival.spelling, b"")):
+                spellings = (arrival.spelling, b"") if arrival.spelling else (b"",)
+                for spelling in spellings:
                     plain = self._plain(host, spelling, path)
                     if plain is not None:
                         return arrival.base + plain
