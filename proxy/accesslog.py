@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Final, Literal, NamedTuple, Protocol, Self
 
 import orjson
 from structlog.typing import EventDict
@@ -65,6 +65,31 @@ class AccessEvent(NamedTuple):
     caller: str | None = None
     outcome: Outcome = "answered"
     observed: str | None = None
+
+
+Row = tuple[
+    float,
+    str,
+    str | None,
+    str | None,
+    str | None,
+    str,
+    str,
+    int,
+    int,
+    int,
+    float,
+    float | None,
+    float | None,
+    str | None,
+    str | None,
+    str | None,
+    Outcome,
+    str | None,
+]
+"""An AccessEvent without its names, as it waits to be written: a quarter of the price."""
+
+_STATUS: Final = 7  # its place
 
 
 def shown_path(target: str) -> str:
@@ -136,7 +161,7 @@ def _json(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-def access_line(event: AccessEvent, worker: int | None = None) -> str:
+def access_line(event: Row, worker: int | None = None) -> str:
     """:func:`access_fields` as JSON, at a fifth of what structlog's renderer takes; nothing else differs."""
     moment, request_id, key, service, connection, method, path, status, bytes_in, bytes_out = event[:10]
     duration, upstream_time, first_byte, upstream, error, caller, outcome, observed = event[10:]
@@ -166,7 +191,7 @@ def access_line(event: AccessEvent, worker: int | None = None) -> str:
 class Events(Protocol):
     """Takes access events."""
 
-    def emit(self, event: AccessEvent) -> None:
+    def emit(self, event: Row) -> None:
         """Take one, without waiting."""
 
 
@@ -185,16 +210,16 @@ class EventWriter:
         self._limit = limit
         self._interval = interval
         self._floor = _ACCESS_FLOOR[output.level]
-        self._waiting: deque[AccessEvent] = deque()
+        self._waiting: deque[Row] = deque()
         self._wake = threading.Event()
         self._woken = self._wake.is_set
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
         self._thread.start()
 
-    def emit(self, event: AccessEvent) -> None:
+    def emit(self, event: Row) -> None:
         """Queue one event: no I/O, a lock only for the first of a batch, never raises."""
-        if event.status < self._floor:
+        if event[_STATUS] < self._floor:
             return
         waiting = self._waiting
         if len(waiting) >= self._limit:
@@ -224,9 +249,11 @@ class EventWriter:
             self._drain()
         self._drain()
 
-    def _rendered(self, event: AccessEvent) -> str:
+    def _rendered(self, event: Row) -> str:
         output = self._output
-        return access_line(event, output.worker) if output.is_json else output.render(access_fields(event))
+        if output.is_json:
+            return access_line(event, output.worker)
+        return output.render(access_fields(AccessEvent(*event)))
 
     def _drain(self) -> None:
         waiting, output = self._waiting, self._output

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from proxy import log
-from proxy.accesslog import AccessEvent, access_fields
+from proxy.accesslog import AccessEvent, Row, access_fields
 from proxy.assembly.providers import token_endpoint
 from proxy.connecting import Connecting
 from proxy.connectors.model import Connection
@@ -132,9 +132,9 @@ class DataPath:
 class _Lines:
     """Access events as lines of the event log: there are few, and this process has no thread for them."""
 
-    def emit(self, event: AccessEvent) -> None:
+    def emit(self, event: Row) -> None:
         """Write one."""
-        fields = access_fields(event)
+        fields = access_fields(AccessEvent(*event))
         for name in ("timestamp", "event", "level"):
             fields.pop(name)
-        log.event("request", level="warning" if event.status >= _SERVER_ERRORS else "info", **fields)
+        log.event("request", level="warning" if fields["status"] >= _SERVER_ERRORS else "info", **fields)

@@ -10,15 +10,16 @@ from proxy.forwarding.gate import Head
 from proxy.problems import Answer, problem
 
 HEALTH = b"/-/health"
+OWN = frozenset({HEALTH, b"*"})  # targets that are about the proxy itself
 _PHRASES = defaultdict(bytes, {status.value: status.phrase.encode() for status in HTTPStatus})
 
 
 def about_the_proxy(head: Head, *, draining: bool) -> Answer | None:
     """The answer to what is asked of the proxy itself: health, and ``OPTIONS *`` (R12, R87); else None."""
+    if head.target not in OWN:
+        return None
     if head.is_asterisk:
         return Answer(204, ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),), b"")
-    if head.target != HEALTH:
-        return None
     body = b'{"status":"draining"}' if draining else b'{"status":"ok"}'
     fields = (
         (b"Content-Type", b"application/json"),

@@ -102,7 +102,8 @@ class Recorder:
 
     def begin(self, method: str, path: str) -> Record:
         """A record with an id that no other request has."""
-        return Record(f"{self._prefix}-{next(self._numbers):x}", self._clock(), self._wall(), method, path)
+        request_id = "%s-%x" % (self._prefix, next(self._numbers))  # noqa: UP031  # half the time
+        return Record(request_id, self._clock(), self._wall(), method, path)
 
     def end(self, record: Record, timeline: Timeline, caller: str) -> None:
         """Count and log a request that is over.
@@ -140,7 +141,7 @@ class Recorder:
             added=added,
             first_byte=first_byte,
         )
-        event = accesslog.AccessEvent(
+        event: accesslog.Row = (
             record.at,
             record.request_id,
             record.key_id,
@@ -161,8 +162,13 @@ class Recorder:
             record.observed,
         )
         self._events.emit(event)
+        if self.watcher is not None or timeline.trace is not None or timeline.budget is not None:
+            self._tell(record, timeline, accesslog.AccessEvent(*event))
+
+    def _tell(self, record: Record, timeline: Timeline, event: accesslog.AccessEvent) -> None:
+        """Tell those who look on."""
         if self.watcher is not None:
-            self.watcher(event, _spent(record, timeline, duration))
+            self.watcher(event, _spent(record, timeline, event.duration))
         if timeline.budget is not None and self.headroom is not None and record.connection is not None:
             self.headroom.note(record.service or "", record.connection, timeline.budget, self._wall())
         if timeline.trace is not None and self.tracing is not None:

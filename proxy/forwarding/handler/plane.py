@@ -22,7 +22,7 @@ from proxy.forwarding.headroom import Headroom
 from proxy.forwarding.keylimits import KeyLimits
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import Capabilities
-from proxy.forwarding.own_answers import about_the_proxy, refusal, write
+from proxy.forwarding.own_answers import OWN, about_the_proxy, refusal, write
 from proxy.forwarding.places import Place
 from proxy.forwarding.pool import Pool
 from proxy.forwarding.record import Record, Recorder, Tracing, Watcher
@@ -150,9 +150,7 @@ class DataPlane:
 
     def _begin(self, message: RawRequestMessage, caller: CallerConnection) -> Direct | None:
         head = caller.repeat.head(message, self._options.limits)
-        if head.body != "none" or head.wants_close or head.http10 or self.draining:
-            return None
-        if about_the_proxy(head, draining=False) is not None:
+        if head.body != "none" or head.wants_close or head.http10 or self.draining or head.target in OWN:
             return None
         record = self._recorder.begin(message.method, message.path)
         admitted = self._admission.at_hand(head, caller, record)
