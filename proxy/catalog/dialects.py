@@ -183,7 +183,7 @@ def errors(table: Table | None) -> ErrorShape | None:
     if decoded.codes.keys() and not {400, 500} <= decoded.codes.keys():
         table.fault("codes", "needs 400 and 500, for the statuses that it does not name")
     if bool(decoded.codes) != ("{service_code}" in decoded.template):
-        table.fault("codes", "and {service_code} in the template go together")
+        table.fault("codes", "goes together with {service_code} in the template")
     if decoded.statuses and decoded.status is None:
         table.fault("statuses", "needs status: what goes out instead of them")
     table.done()

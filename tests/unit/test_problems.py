@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from proxy import errors
 from proxy.catalog.model import ErrorShape
-from proxy.errors import NotConnected, NotPermitted, Overloaded, RateLimited, RequestError, UnknownService
+from proxy.errors import (
+    NotConnected,
+    NotPermitted,
+    Overloaded,
+    RateLimited,
+    RequestError,
+    UnknownService,
+    UpstreamTimeout,
+)
 from proxy.problems import CODES, INTERNAL, NOT_FOUND, PROBLEMS, Answer, Plane, internal, plain, problem, row
 
 # RFC 9209 §2.3: the error types that the table may use
@@ -206,6 +214,23 @@ def test_a_shape_may_change_some_statuses_only(kind: type[RequestError], status:
     shape = ErrorShape('{"status":{status}}', status=400, statuses=(403, 404))
     answer = problem(kind("no"), request_id="r", plane="data", shape=shape)
     assert (answer.status, json.loads(answer.body)) == (status, {"status": status})
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        (NotPermitted, "forbidden"),
+        (NotConnected, "bad"),  # 424 is not named
+        (Overloaded, "down"),
+        (UpstreamTimeout, "late"),
+    ],
+)
+def test_a_shape_may_have_the_services_own_words(kind: type[RequestError], word: str):
+    """A status that the file names has the word there, any other that of 400 or 500; our code stands beside it."""
+    codes = {400: "bad", 403: "forbidden", 500: "down", 504: "late"}
+    shape = ErrorShape('{"code":"{service_code}","proxy_code":"{code}"}', codes=codes)
+    body = json.loads(problem(kind("no"), request_id="r", plane="data", shape=shape).body)
+    assert body == {"code": word, "proxy_code": PROBLEMS[kind].code}
 
 
 def test_a_shape_without_status_keeps_the_tables_and_its_own_type():
