@@ -49,7 +49,12 @@ _PLACES: tuple[Literal["header", "query", "form", "soap", "part"], ...] = (
     "part",
 )
 _BATCHES: tuple[Literal["multipart", "json"], ...] = ("multipart", "json")
-_WHERE: tuple[Literal["header", "json", "request"], ...] = ("header", "json", "request")
+_WHERE: tuple[Literal["header", "json", "websocket", "request"], ...] = (
+    "header",
+    "json",
+    "websocket",
+    "request",
+)
 
 
 def service(top: Table, type_id: str, source_file: str, *, user: bool, digest: str) -> Service:

@@ -160,12 +160,13 @@ class ErrorShape:
 class Link:
     """A field of answers that names the service's hosts and becomes a proxy address, or the way back.
 
-    ``header`` and ``json`` are fields of answers; ``request``: members of JSON requests in which a proxy
-    address becomes the service's. JSON ``names`` are keys at any depth; ``*`` stands for any part of a key,
-    ``parent.*`` for the children of the object ``parent``. ``paths``: only these upstream paths; none: all.
+    ``header`` and ``json`` are fields of answers; ``websocket``: as ``json``, and addresses of WebSockets
+    too; ``request``: members of JSON requests in which a proxy address becomes the service's. JSON ``names``
+    are keys at any depth; ``*`` stands for any part of a key, ``parent.*`` for the children of the object
+    ``parent``. ``paths``: only these upstream paths; none: all.
     """
 
-    where: Literal["header", "json", "request"]
+    where: Literal["header", "json", "websocket", "request"]
     names: tuple[str, ...]
     paths: tuple[PathPattern, ...] = ()
 

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -67,12 +69,20 @@ async def _closed(_: web.Request) -> web.Response:
     return web.Response(status=403, text="not here")
 
 
+async def _addresses(_: web.Request) -> web.Response:
+    """As services tell where to go on: on the same host with the token, elsewhere with a ticket, or for others."""
+    own, ticket = "wss://live.example/live/9?a=%2F", "wss://tickets.example/live/9?ticket=x%27y"
+    told = {"url": own, "ticket_url": ticket, "other_url": "wss://other.example/live/9", "text": own}
+    return web.json_response(told)
+
+
 @contextlib.asynccontextmanager
 async def serving(service: Service, tls: ssl.SSLContext) -> AsyncIterator[str]:
     """Its address."""
     app = web.Application()
     app.router.add_get("/live/{compress}", service.talk)
     app.router.add_get("/closed", _closed)
+    app.router.add_get("/connect", _addresses)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
@@ -94,12 +104,13 @@ def own(runner, authority, service, tmp_path_factory) -> Iterator[Lab]:
     stack = contextlib.AsyncExitStack()
 
     async def start() -> Lab:
-        address = await stack.enter_async_context(serving(service, authority.server("live.example")))
+        hosts = ("live.example", "tickets.example")
+        address = await stack.enter_async_context(serving(service, authority.server(*hosts)))
         lab = Lab(
             authority,
             tmp_path_factory.mktemp("websocket"),
-            services={"live": service_file("https://live.example")},
-            connect_to={"live.example:443": address},
+            services={"live": service_file("https://live.example") + ADDRESSED},
+            connect_to={f"{host}:443": address for host in hosts},
             settings={"timeouts": SHORT},
         )
         await lab.start()
@@ -110,6 +121,17 @@ def own(runner, authority, service, tmp_path_factory) -> Iterator[Lab]:
         yield lab
     runner.run(lab.stop())
     runner.run(stack.aclose())
+
+
+ADDRESSED = """
+[[links]]
+in = "websocket"
+names = ["*url"]
+paths = ["/connect"]
+
+[[presigned]]
+host = "tickets.example"
+"""
 
 
 @contextlib.asynccontextmanager
@@ -132,6 +154,35 @@ async def logged(lab: Lab, path: str) -> dict[str, object]:
                 if event.get("event") == "request" and event.get("path") == path:
                     return event
             await asyncio.sleep(0.02)
+
+
+async def test_addresses_in_answers_are_followed(own: Lab, service: Service) -> None:
+    """A declared address of a WebSocket on the service's host needs the key, a presigned one none and gets no token; others stay."""
+    told = json.loads((await own.call("GET", "/live/connect")).body)
+    base = "ws://proxy.example/live/"
+    assert told["url"] == base + "live/9?a=%2F"
+    assert told["ticket_url"].startswith(base + "~~")
+    assert (told["other_url"], told["text"]) == (
+        "wss://other.example/live/9",
+        "wss://live.example/live/9?a=%2F",
+    )
+    for address, is_open in ((told["url"], False), (told["ticket_url"], True)):
+        target = address.removeprefix("ws://proxy.example")
+        service.handshakes.clear()
+        async with raw.calling(own.proxy.address) as caller:
+            await caller.send(handshake(target, None if is_open else own.proxy.key))
+            assert (await caller.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            frame = b"\x81\x82\0\0\0\0hi"
+            await caller.send(frame)
+            assert await caller.until(b"hi")
+        (arrived,) = service.handshakes
+        assert arrived.host == ("tickets.example" if is_open else "live.example")
+        assert arrived.raw_path == ("/live/9?ticket=x%27y" if is_open else "/live/9?a=%2F")
+        assert arrived.headers.get("Authorization") == (None if is_open else f"Bearer {TOKEN}")
+    refused = await raw.call(own.proxy.address, "GET", urlsplit(told["url"]).path, key=None, fields=OFFER)
+    assert refused.status == 401
+    changed = told["ticket_url"].removeprefix("ws://proxy.example").replace("ticket=x", "ticket=z")
+    assert (await raw.call(own.proxy.address, "GET", changed, key=None, fields=OFFER)).status == 403
 
 
 @pytest.mark.parametrize("compress", [0, 15], ids=["plain", "permessage-deflate"])

@@ -9,7 +9,7 @@ from proxy.catalog.model import Service
 from proxy.connectors.model import Credential
 from proxy.connectors.module import Obtain
 from proxy.connectors.sources.base44 import CONTEXT_HEADERS
-from proxy.errors import BodyTooLarge, InvalidKey, UnknownService, UpgradeUnsupported
+from proxy.errors import BodyTooLarge, InvalidKey, UnknownService
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.gate import Head
@@ -180,11 +180,15 @@ class Admission:
         """A presigned address needs no key; one that comes along all the same goes no further."""
         head, target, _, caller, record, now = request
         record.service = service.type_id
-        if head.websocket:
-            raise UpgradeUnsupported("an address that needs no key opens no WebSocket")
         self._check_size(head)
         grant, route = self._capabilities.judged(
-            target, head.method, service, keyring=self.terms.keyring, now=now, peer=caller.peer or None
+            target,
+            head.method,
+            service,
+            keyring=self.terms.keyring,
+            now=now,
+            peer=caller.peer or None,
+            websocket=head.websocket,
         )
         presented = known_key(head)
         return Admitted(head, route, grant, presented, None, watched=presented is not None)

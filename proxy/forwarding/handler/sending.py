@@ -100,7 +100,7 @@ class Sending:
 
     def _judge(self, admitted: Admitted, caller: CallerConnection) -> Judge:
         """What ends a WebSocket: that its handshake would be refused by now (R89)."""
-        return lambda: why_over(admitted, self.terms, now=self._wall(), peer=caller.peer)
+        return lambda: why_over(admitted, self.terms, self._capabilities, now=self._wall(), peer=caller.peer)
 
     async def see_through(
         self, exchange: Exchange, answer: AnswerHead, sent: Sent, caller: CallerConnection

@@ -90,6 +90,15 @@ class AddressMap:
         lead = self._leads[origin + path]
         return None if lead is None else Found(len(origin), lead)
 
+    def find_any(self, url: bytes) -> Found | None:
+        """As :meth:`find`, of addresses of WebSockets (RFC 6455 §3) too: these stay such addresses."""
+        if not url.startswith((b"ws://", b"wss://")):
+            return self.find(url)
+        found = self.find(b"http" + url[2:])
+        if found is None or not found.lead.startswith(b"http"):
+            return None  # where scheme and host are not known, no address of a WebSocket can be told
+        return Found(found.length - 2, b"ws" + found.lead[4:])
+
     def replaced(self, url: bytes) -> bytes | None:
         """The whole new URL; None when it stays as it is."""
         found = self.find(url)

@@ -95,6 +95,7 @@ class Capabilities:
         keyring: KeyRing,
         now: float,
         peer: str | None,
+        websocket: bool = False,
     ) -> Permission:
         """What a capability address allows.
 
@@ -105,6 +106,7 @@ class Capabilities:
             keyring: the keys in force.
             now: seconds since the epoch.
             peer: the caller's address, None on a unix socket.
+            websocket: the request is a handshake; what goes through a WebSocket can write.
 
         Raises:
             NotPermitted: in all cases with the same sentence.
@@ -127,7 +129,7 @@ class Capabilities:
             raise MethodNotAllowed(
                 "presigned addresses are for downloads and uploads", service=service.type_id
             )
-        if method not in _READING and only_reads(grant.permits, service.type_id):
+        if (websocket or method not in _READING) and only_reads(grant.permits, service.type_id):
             raise NotPermitted(NOT_READ_ONLY, service=service.type_id)
         place = Host(name, OriginTemplate(f"https://{name}"), token="none")  # noqa: S106  # a choice, not a token
         return Permission(grant, Route(service, place, path, target.query, None))

@@ -51,7 +51,7 @@ def declared_by(service: Service) -> Declared | None:
 
 
 def _made(service: Service) -> Declared | None:
-    links = [link for link in service.links if link.where == "json"]
+    links = [link for link in service.links if link.where != "header"]
     if not links:
         return None
     return Declared(
@@ -63,19 +63,17 @@ def _made(service: Service) -> Declared | None:
 
 def _decider(links: Sequence[Link], more: tuple[str, ...] = ()) -> Callable[[bytes], Names | None]:
     """What says which names count at a path; ``more`` do wherever any does."""
-    sets: dict[tuple[str, ...], Names] = {}
+    sets: dict[tuple[Link, ...], Names] = {}
 
     def decide(path: bytes) -> Names | None:
-        names = more + tuple(
-            name
-            for link in links
-            if not link.paths or any(pattern.matches(path) for pattern in link.paths)
-            for name in link.names
+        here = tuple(
+            link for link in links if not link.paths or any(pattern.matches(path) for pattern in link.paths)
         )
-        if names == more:
+        if not here:
             return None
-        if names not in sets:
-            sets[names] = Names(names)
-        return sets[names]
+        if here not in sets:
+            names = (*more, *(name for link in here for name in link.names))
+            sets[here] = Names(names, sockets=any(link.where == "websocket" for link in here))
+        return sets[here]
 
     return decide

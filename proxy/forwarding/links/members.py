@@ -13,11 +13,11 @@ has to know where they end.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from proxy.forwarding.headers import Memo
-from proxy.forwarding.links.addresses import AddressMap
+from proxy.forwarding.links.addresses import AddressMap, Found
 
 LOOK_BACK = 1024  # bytes before a value within which its whole name must stand
 LONGEST = 16_384  # bytes of a value; longer ones are no address that anybody would take
@@ -28,7 +28,7 @@ _BEFORE = _BLANK + b"\xef\xbb\xbf"
 _ESCAPE = 24  # bytes of ``"http`` with every letter written as an escape, without its last byte
 _END = re.compile(rb'(?:[^"\\]++|\\.)*+(")', re.DOTALL)
 _UNIT = re.compile(rb"\\u[0-9a-fA-F]{4}|\\.|[^\\]", re.DOTALL)
-_MAYBE_BEGUN = re.compile(rb'"[\\uhtp0-9a-fA-F]*')
+_MAYBE_BEGUN = re.compile(rb'"[\\uhtpws0-9a-fA-F]*')
 _BACKSLASH = 0x5C
 _COLONS = frozenset({b":", b": "})  # as nearly everybody writes them
 _BRACKET = re.compile(rb'[{}\[\]"]')
@@ -41,6 +41,7 @@ def _spelt(text: str) -> bytes:
 
 _LITERAL = b'"http'
 _BEGIN = b'"' + _spelt("http")
+_BEGIN_OR_SOCKET = b'"(?:%b|%b)' % (_spelt("http"), _spelt("ws"))
 _ESCAPES = b"\\u00"
 _ESCAPED = tuple(b"\\u%04x" % ord(char) for char in "htp")
 
@@ -48,17 +49,20 @@ _ESCAPED = tuple(b"\\u%04x" % ord(char) for char in "htp")
 class Names:
     """Names of members as a service's file declares them; ``*`` stands for any part of a name.
 
-    ``parent.*``: all members of the object that is the member ``parent``.
+    ``parent.*``: all members of the object that is the member ``parent``. ``sockets``: their values may be
+    addresses of WebSockets, too, which takes a slower search.
     """
 
-    __slots__ = ("_begin", "_is_parent", "_is_wanted", "_parents")
+    __slots__ = ("_begin", "_is_parent", "_is_wanted", "_parents", "sockets")
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], *, sockets: bool = False) -> None:
         names = tuple(names)
+        self.sockets = sockets
         parents = [name.removesuffix(".*") for name in names if name.endswith(".*")]
         self._is_wanted = _memo([name for name in names if not name.endswith(".*")])
         self._is_parent = _memo(parents)
-        self._begin = re.compile(_BEGIN + rb"|\{" if parents else _BEGIN)
+        begin = _BEGIN_OR_SOCKET if sockets else _BEGIN
+        self._begin = re.compile(begin + rb"|\{" if parents else begin)
         self._parents = tuple(b'"%b"' % parent.encode() for parent in parents)
 
     def begins(self, data: bytes, at: int) -> Iterator[tuple[int, int]]:
@@ -72,6 +76,8 @@ class Names:
 
     def _needs_care(self, data: bytes) -> bool:
         """True when the literal beginning of an address may not be all that counts in the data."""
+        if self.sockets:
+            return True
         if _ESCAPES in data and (self._parents or any(escape in data for escape in _ESCAPED)):
             return True
         return any(parent in data for parent in self._parents)
@@ -211,7 +217,8 @@ class Members:
 
     def _map(self, data: bytes, start: int, end: int, made: list[bytes]) -> None:
         """Replace the value between the quotes at ``start`` and ``end``, if it is an address of ours."""
-        new = _mapped(data[start + 1 : end], self._addresses)
+        addresses = self._addresses
+        new = _mapped(data[start + 1 : end], addresses.find_any if self._names.sockets else addresses.find)
         if new is not None:
             made += (data[self._gone : start + 1], new)
             self._gone = end
@@ -251,12 +258,13 @@ def _is_escaped(data: bytes, at: int, least: int) -> bool:
     return (at - first) % 2 == 1
 
 
-def _mapped(raw: bytes, addresses: AddressMap) -> bytes | None:
+def _mapped(raw: bytes, find: Callable[[bytes], Found | None]) -> bytes | None:
     """The new value, its slashes written as those of the old one; the part that stays keeps every byte."""
     if b"\\" not in raw:
-        return addresses.replaced(raw)
+        found = find(raw)
+        return None if found is None else found.lead + raw[found.length :]
     text = _text(raw)
-    found = addresses.find(text.encode()) if text is not None and text.isascii() else None
+    found = find(text.encode()) if text is not None and text.isascii() else None
     if text is None or found is None:
         return None
     units = [unit.group() for unit in islice(_UNIT.finditer(raw), found.length)]
