@@ -275,9 +275,10 @@ async def test_domains_and_new_viewers(tmp_path: Path) -> None:
 
 
 async def test_other_claims(tmp_path: Path) -> None:
-    """Another claim can be the address, and a provider that never says `verified` can be believed."""
+    """Another claim can be the address, a provider that never says `verified` can be believed, and an app can be one without a secret."""
     given = {"email_claim": "upn", "require_verified_email": False}
-    async with made(tmp_path, **given) as (one, provider), Browser() as browser:
+    async with made(tmp_path, secret=False, **given) as (one, provider), Browser() as browser:
+        provider.public = True
         provider.reset(upn="ADA@example.com", email="eve@example.com", email_verified=None)
         assert (await sign_in(one, browser)).url.path == "/"
 
@@ -314,6 +315,13 @@ async def test_answers_that_are_none(place: Place) -> None:
         assert (await browser.open(answer)).url.path == "/"
         await browser.submit(browser.pages[-1])
         assert (await browser.open(answer)).url.path == "/oidc/refused/attempt_unknown"
+        for name in ("oidc", "oidc-told"):
+            for odd in ("x", "a.b.c", "a.9999999999.!", "/w==", "\u00e9", "a" * 3000):
+                cookie = {"Cookie": f"connector-proxy-{name}={odd}"}
+                page = await other.ask(f"{one.public_url}/oidc/callback?code=c&state=s", headers=cookie)
+                assert page.headers["Location"] == "/oidc/refused/attempt_unknown"
+                page = await other.ask(f"{one.public_url}/oidc/refused/denied", headers=cookie)
+                assert (page.status, heading(page)) == (403, "The provider did not let you through")
         assert (await other.open(f"{one.public_url}/oidc/refused/nothing")).status == 404
         said = await other.open(f"{one.public_url}/oidc/refused/unknown_user")
         assert (said.status, "@example.com" in said.text) == (403, False)
@@ -359,8 +367,11 @@ async def test_nobody_is_sent_elsewhere(place: Place) -> None:
             assert (page.url.host, page.url.path) == ("localhost", "/"), bad
 
 
-async def test_a_provider_that_is_not_there_or_says_what_it_should_not(place: Place) -> None:
-    """A provider that cannot be reached, is another one, or does not take our app is told on a page that names the setting to look at; passwords go on working."""
+async def test_a_provider_that_is_not_there_or_says_what_it_should_not(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that cannot be reached, is another one, or does not take our app is told on a page that names the setting to look at, and is not asked again at once."""
+    monkeypatch.setattr("proxy.control.oidc.provider._PAUSE_S", 600.0)  # however slow this machine is
     one, provider = place
     async with Browser() as browser:
 
@@ -382,8 +393,15 @@ async def test_a_provider_that_is_not_there_or_says_what_it_should_not(place: Pl
         await told("client_secret_basic")
         provider.metadata = {"jwks_uri": f"{provider.issuer}/nothing"}
         await told("status 404")
+        provider.metadata = {"jwks_uri": f"{provider.issuer}/.well-known/openid-configuration"}
+        await told("list of keys")
         provider.metadata = {"jwks_uri": "http://127.0.0.1:1/keys"}
         await told("cannot be reached", "egress")
+        provider.paths.clear()
+        form = await browser.open(f"{one.public_url}/sign-in")
+        assert "cannot be reached" in (await browser.send(form)).text
+        assert "Signed out" in (await browser.open(f"{one.public_url}/oidc/left")).text
+        assert provider.paths == []  # it was asked a moment ago
         provider.metadata = {}
         one.ahead = 0.0
         for answer, reason, status in (

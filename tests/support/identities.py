@@ -17,12 +17,15 @@ Place = tuple[Scene, Identity]
 
 
 @contextlib.asynccontextmanager
-async def made(folder: Path, *, password: bool = True, **oidc: Any) -> AsyncIterator[Place]:
+async def made(
+    folder: Path, *, password: bool = True, secret: bool = True, **oidc: Any
+) -> AsyncIterator[Place]:
     """A control plane with a provider."""
     (folder / "oidc-secret").write_text(CLIENT_SECRET)
     async with identity_provider() as provider:
         given = {"issuer": provider.issuer, "client_id": CLIENT_ID, "label": "Example ID", **oidc}
-        given["client_secret"] = {"file": str(folder / "oidc-secret")}
+        if secret:
+            given["client_secret"] = {"file": str(folder / "oidc-secret")}
         environ = {
             f"CONNECTOR_PROXY_CONTROL__OIDC__{name.upper()}": _text(value) for name, value in given.items()
         }

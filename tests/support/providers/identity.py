@@ -112,7 +112,7 @@ class Identity:
     ``sign``: makes the ID token of the claims. ``person``: claims about who signs in. ``keys``: names of those that
     it lists, or whole JWKs. ``metadata``: changes its discovery document (None takes a member out). ``answer``: what
     the token endpoint says instead of tokens. ``back``: changes the parameters of the redirect. ``thin``: the
-    person's claims are told by the userinfo endpoint only.
+    person's claims are told by the userinfo endpoint only. ``public``: our app has no secret there.
     """
 
     port: int = 0
@@ -123,6 +123,7 @@ class Identity:
     answer: tuple[int, bytes] | None = None
     back: dict[str, str | None] = field(default_factory=dict)
     thin: bool = False
+    public: bool = False
     userinfo: Claims = field(default_factory=dict)
     asked: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -211,7 +212,9 @@ class Identity:
         return web.json_response({"id_token": id_token, "access_token": access_token, "token_type": "Bearer"})
 
     def _knows(self, request: web.Request, form: Mapping[str, str]) -> bool:
-        """By HTTP Basic, or by the form where only that is offered."""
+        """By HTTP Basic, by the form where only that is offered, or by its name where it has no secret."""
+        if self.public:
+            return form.get("client_id") == CLIENT_ID and "client_secret" not in form
         if self.metadata.get("token_endpoint_auth_methods_supported") == ["client_secret_post"]:
             return (form.get("client_id"), form.get("client_secret")) == (CLIENT_ID, CLIENT_SECRET)
         pair = f"{urllib.parse.quote_plus(CLIENT_ID)}:{CLIENT_SECRET}"
