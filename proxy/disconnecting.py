@@ -9,7 +9,7 @@ from proxy.connectors.oauth.endpoint import TokenEndpoint
 from proxy.connectors.oauth.messages import revoke_requests
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.seal import SealBrokenError
-from proxy.connectors.snapshot import Held
+from proxy.connectors.sharing import touched
 from proxy.connectors.vault import Vault
 from proxy.errors import RequestError
 
@@ -44,7 +44,7 @@ class Disconnecting:
             StoreError: nothing was removed.
         """
         revocation = await self._revoke(connection, wanted=wanted)
-        await self.vault.remove(connection.service, connection.name, actor=actor)
+        await self.vault.remove(connection.service, connection.name, keeps_grant=wanted is False, actor=actor)
         subject = f"{connection.service}@{connection.name}"
         await self.vault.record(actor, "connection.revoke", subject, {"done": revocation.done})
         return revocation
@@ -83,35 +83,15 @@ class Disconnecting:
             return "this is a copy of the vault, and the original may still use the grant"
         if connection.registration is None and not wanted:
             return "its token was handed in and may be in use elsewhere (--revoke does it)"
-        sharing = self._sharing if service.oauth.revoke_shared else self._holding
-        others = [] if wanted else sharing(connection, service)
+        held = self.vault.snapshot.held.get(connection.connection_id)
+        tokens = None if held is None else held.tokens
+        others = [] if wanted else touched(self.vault.snapshot, self.catalog, connection, tokens)
         if others:
             return (
                 f"that would end the access of {', '.join(others)} too, if it is the same account "
                 "(--revoke does it)"
             )
         return None
-
-    def _sharing(self, connection: Connection, service: Service) -> list[str]:
-        """Other connections through the same app: their grants may be one at the provider."""
-        family = service.oauth.family if service.oauth is not None else ""
-        found = []
-        for one in self.vault.connections():
-            known = self.catalog.get(one.service)
-            same = known is not None and known.oauth is not None and known.oauth.family == family
-            if same and one.connection_id != connection.connection_id and one.registration is not None:
-                found.append(f"{one.service}@{one.name}")
-        return found
-
-    def _holding(self, connection: Connection, _: Service) -> list[str]:
-        """Other connections with a token of this one: providers may give one person the same token twice."""
-        held = self.vault.snapshot.held
-        ours = _texts(held.get(connection.connection_id))
-        return [
-            f"{one.connection.service}@{one.connection.name}"
-            for connection_id, one in held.items()
-            if connection_id != connection.connection_id and ours & _texts(one)
-        ]
 
     async def _tell(self, service: Service, registration: Registration, connection: Connection) -> bool:
         held = self.vault.snapshot.held.get(connection.connection_id)
@@ -125,10 +105,3 @@ class Disconnecting:
         except (RequestError, TimeoutError):
             return False
         return bool(told) and told[0]
-
-
-def _texts(held: Held | None) -> set[str]:
-    tokens = None if held is None else held.tokens
-    if tokens is None:
-        return set()
-    return {token.reveal() for token in (tokens.access_token, tokens.refresh_token) if token}

@@ -234,8 +234,13 @@ class Vault(UpkeepVault):
             change.detail.update(count=len(rows))
         return len(rows)
 
-    async def remove(self, service: str, name: str, *, actor: str = "operator") -> None:
+    async def remove(
+        self, service: str, name: str, *, keeps_grant: bool = False, actor: str = "operator"
+    ) -> None:
         """Forget a connection and erase its tokens from the files.
+
+        ``keeps_grant``: its grant is to live on at the provider, so what a refresh under way brings is not
+        revoked either.
 
         Raises:
             ConfigurationError: no such connection.
@@ -245,6 +250,7 @@ class Vault(UpkeepVault):
             await change.transaction.execute(
                 "DELETE FROM connections WHERE connection_id = $1", connection_id
             )
+            change.detail.update(connection_id=connection_id, keeps_grant=keeps_grant)
         await self._erase()
 
 

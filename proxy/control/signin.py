@@ -17,7 +17,7 @@ from proxy.connectors.passwords import hashed, is_right
 from proxy.connectors.users import FIRST, Role, SignedIn, actor_of
 from proxy.connectors.vault import Vault
 from proxy.connectors.vault_flows import new_secret
-from proxy.control.attempts import Attempts
+from proxy.control.attempts import Attempts, KnownBrowsers
 from proxy.control.browsers import Cookies, check_token, form_token, read_form
 from proxy.control.html import Pages
 from proxy.control.origin import WrongOriginError, elsewhere
@@ -27,6 +27,7 @@ from proxy.secret import Secret
 
 SESSION_S = 12 * 3600.0
 _FORM_S = 3600.0
+_KNOWN, _KNOWN_S = "known", 90 * 86_400.0
 _LONGEST_NAME = 63
 _HOME = "/"
 
@@ -103,6 +104,7 @@ class SignIn:
         self.ways = ways
         self._clock = clock
         self._attempts = Attempts() if attempts is None else attempts
+        self._known = KnownBrowsers(vault.secret_for("known browsers"))
         self._guessing = asyncio.Lock()  # one at a time: each takes 32 MiB
 
     def add(self, app: web.Application) -> None:
@@ -196,8 +198,10 @@ class SignIn:
             check_token(form, self._cookies.read(request, "form"))
         except FlowRefused:
             return self.again(request, return_to)
+        known = self._known.known(user, self._cookies.read(request, _KNOWN))
+        source, is_known = known or address, known is not None
         async with self._guessing:
-            wait = self._attempts.wait(address)
+            wait = self._attempts.wait(source, user, is_known=is_known)
             if wait > 0:
                 response = self._form(
                     request, return_to, fault=f"Too many guesses: try again in {int(wait) + 1} s.", status=429
@@ -205,12 +209,14 @@ class SignIn:
                 response.headers["Retry-After"] = str(int(wait) + 1)
                 return response
             if not await self._knows(user, Secret(str(form.get("password", "")))):
-                self._attempts.failed(address)
+                self._attempts.failed(source, user, is_known=is_known)
                 log.event("sign_in_failed", level="warning", address=address)
                 fault = "That is not the password of this user, or there is no such user."
                 return self._form(request, return_to, user=user, fault=fault, status=403)
         response = _redirect(safe_return(return_to, ()) or _HOME)
         await self.begin(response, user, by={"by": "password"})
+        if not is_known:
+            self._cookies.keep(response, _KNOWN, self._known.mark(user), seconds=_KNOWN_S)
         log.event("signed_in", address=address, by="password")
         return response
 
@@ -245,12 +251,13 @@ class SignIn:
             why not (empty when it is done), and the visitor from now on.
         """
         address = request.remote or ""
+        source = f"session of {visitor.user}"  # strangers do not hold up who is signed in
         async with self._guessing:
-            wait = self._attempts.wait(address)
+            wait = self._attempts.wait(source, visitor.user, is_known=True)
             if wait > 0:
                 return f"was guessed too often: try again in {int(wait) + 1} s", visitor
             if not await self._knows(visitor.user, current):
-                self._attempts.failed(address)
+                self._attempts.failed(source, visitor.user, is_known=True)
                 log.event("password_change_refused", level="warning", address=address)
                 return "is not that", visitor
             stored = await asyncio.to_thread(hashed, new)

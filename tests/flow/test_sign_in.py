@@ -32,6 +32,21 @@ async def test_without_a_link_a_password_is_asked_for(tmp_path: Path) -> None:
         assert (await stranger.submit(form, password=PASSWORD)).url.path == "/"
 
 
+async def test_who_has_signed_in_before_is_not_locked_out(tmp_path: Path) -> None:
+    """While a stranger at the same address guesses too often, a browser that the user has signed in with gets in again."""
+    async with scene(tmp_path, password=STORED) as one, Browser() as known, Browser() as stranger:
+        page = await known.open(f"{one.public_url}/sign-in")
+        page = await known.submit(page, password=PASSWORD)
+        assert page.url.path == "/"
+        form = await stranger.open(f"{one.public_url}/sign-in")
+        for _ in range(5):
+            form = await stranger.submit(form, password="guess")
+        assert (await stranger.submit(form, password=PASSWORD)).status == 429
+        signed_out = await known.submit(await known.open(f"{one.public_url}/connect"))
+        assert signed_out.url.path == "/sign-in"
+        assert (await known.submit(signed_out, password=PASSWORD)).url.path == "/"
+
+
 async def test_an_account_connected_from_the_page_alone(tmp_path: Path) -> None:
     """A signed-in operator names the account, gives its values, consents, and ends at the result; then signs out."""
     async with scene(tmp_path, password=STORED) as one, Browser() as browser:

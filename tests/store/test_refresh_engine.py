@@ -565,6 +565,34 @@ async def test_removed_during_the_refresh(place: VaultPlace) -> None:
         assert on.first.vault.connections() == ()
         assert on.first.outcomes == ["discarded"]
         assert on.row("COUNT(*)") == ["0"]
+        await on.first.refresher.close()
+        assert [request.form["token"] for request in on.provider.revocations] == ["refresh-1"]
+        (told,) = [row for row in await other.vault.audit() if row.action == "connection.revoke"]
+        assert told.detail == {"done": True, "removed_during_refresh": True}
+
+
+@pytest.mark.parametrize("why", ["kept", "handed in", "shared", "connected again"])
+async def test_what_a_removal_leaves_alone(sqlite: VaultPlace, why: str) -> None:
+    """Late tokens are not revoked where the grant was to be kept, or may serve another connection or program (R109)."""
+    async with scene(sqlite, revoke_shared=why == "shared") as on, on.process() as other:
+        if why == "shared":
+            await on.connect(7, name="other")
+        given = {"registration": None} if why == "handed in" else {}
+        gate = asyncio.Event()
+        await on.connect(**given)
+        on.provider.answer(held(gate))
+        on.clock.now += LIFE
+        caller = asyncio.create_task(on.first.source.obtain("scripted", "main"))
+        await on.provider.wait(1)
+        await other.vault.remove("scripted", "main", keeps_grant=why == "kept")
+        if why == "connected again":
+            await on.connect(9)
+        gate.set()
+        await asyncio.wait([caller])
+        caller.exception()  # the connection is gone; with another one in its place there is a token
+        await on.first.refresher.close()
+        assert on.first.outcomes == ["discarded"]
+        assert on.provider.revocations == []
 
 
 async def test_connected_again_during_the_refresh(place: VaultPlace) -> None:

@@ -43,7 +43,8 @@ def catalog_of(provider: Scripted, **oauth: Any) -> Catalog:
     """The provider as the only service, ``scripted``; ``oauth`` overrides fields of its ``[oauth]``."""
     read = _read(Scripted().service_file().replace("127.0.0.1:0", "127.0.0.1:1"))
     assert read.oauth is not None
-    own = replace(read.oauth, token_url=f"{provider.origin}/token", **oauth)
+    places = {"token_url": f"{provider.origin}/token", "revoke_url": f"{provider.origin}/revoke"}
+    own = replace(read.oauth, **places, **oauth)
     return Catalog({"scripted": replace(read, oauth=own)})
 
 

@@ -20,9 +20,9 @@ from proxy.connectors.model import Connection
 from proxy.connectors.oauth.registration import Registrations
 from proxy.connectors.passwords import hashed, is_right, new_password
 from proxy.connectors.vault import Vault
+from proxy.control.attempts import Attempts, KnownBrowsers
 from proxy.control.browsers import Cookies
 from proxy.control.returning import safe_return
-from proxy.control.signin import Attempts
 from proxy.errors import ConfigurationError
 from proxy.secret import Secret
 
@@ -240,19 +240,47 @@ def test_passwords() -> None:
 
 
 def test_guesses_are_slowed() -> None:
-    """Five a minute from one address, twenty in all; time gives them back."""
+    """Five a minute from one address or IPv6 network, ten for one user, sixty in all; a minute gives them back."""
     now = [1000.0]
     attempts = Attempts(lambda: now[0])
-    for _ in range(5):
-        assert attempts.wait("a") == 0
-        attempts.failed("a")
-    assert 59 < attempts.wait("a") <= 60
-    assert attempts.wait("b") == 0
-    for number in range(15):
-        attempts.failed(f"c{number}")
-    assert attempts.wait("b") > 0
+    for number in range(5):
+        assert attempts.wait("2001:db8::1", "ann") == 0
+        attempts.failed(f"2001:db8::{number}", "ann")
+    assert 59 < attempts.wait("2001:db8::ffff") <= 60
+    assert attempts.wait("2001:db8:0:1::1", "ann") == attempts.wait("::ffff:192.0.2.1", "ann") == 0
+    for number in range(5):
+        attempts.failed(f"192.0.2.{number}", "ann")
+    assert attempts.wait("198.51.100.1", "ann") > 0
+    assert attempts.wait("198.51.100.1", "bob") == 0
+    for number in range(50):
+        attempts.failed(f"203.0.113.{number}", f"user{number}")
+    assert 0 < attempts.wait("198.51.100.1", "bob") <= 60
     now[0] += 61
-    assert attempts.wait("a") == attempts.wait("b") == 0
+    assert attempts.wait("2001:db8::1", "ann") == attempts.wait("198.51.100.1", "bob") == 0
+
+
+def test_a_stranger_locks_nobody_out() -> None:
+    """A browser that has signed in as the user before guesses on while strangers use up all there is; five, as any source."""
+    attempts, known = Attempts(lambda: 1000.0), KnownBrowsers(b"k" * 32)
+    mark = known.mark("admin")
+    source = known.known("admin", mark)
+    assert source is not None
+    assert known.known("admin", known.mark("admin")) not in {None, source}
+    for stranger in (
+        None,
+        Secret(""),
+        Secret("a.b"),
+        known.mark("eve"),
+        KnownBrowsers(b"x" * 32).mark("admin"),
+    ):
+        assert known.known("admin", stranger) is None
+    for number in range(200):
+        attempts.failed(f"192.0.2.{number}", "admin")
+    assert attempts.wait("198.51.100.1", "admin") > 0
+    for _ in range(5):
+        assert attempts.wait(source, "admin", is_known=True) == 0
+        attempts.failed(source, "admin", is_known=True)
+    assert attempts.wait(source, "admin", is_known=True) > 0
 
 
 def test_cookies_over_https_are_bound_to_the_host() -> None:

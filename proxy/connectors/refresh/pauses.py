@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.connectors.model import Connection
-from proxy.connectors.refresh.renewal import Later, Lost
+from proxy.connectors.refresh.results import Later, Lost
 
 _SHORTEST_S, _LONGEST_S = 1.0, 60.0
 

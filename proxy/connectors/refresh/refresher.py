@@ -16,9 +16,11 @@ from proxy.connectors.refresh.events import RefreshEvent
 from proxy.connectors.refresh.gates import Gates
 from proxy.connectors.refresh.journal import Journal
 from proxy.connectors.refresh.ledger import Ledger
+from proxy.connectors.refresh.orphans import Orphans
 from proxy.connectors.refresh.owner import Owner, this_process
 from proxy.connectors.refresh.pauses import Pauses
-from proxy.connectors.refresh.renewal import Fresh, Later, Lost, Means, Renewal, Result
+from proxy.connectors.refresh.renewal import Means, Renewal
+from proxy.connectors.refresh.results import Fresh, Later, Lost, Result
 from proxy.connectors.refresh.schedule import Schedule
 from proxy.connectors.refresh.settlement import Settlement
 from proxy.connectors.refresh.together import Together
@@ -78,7 +80,8 @@ class Refresher:
         journal = None if data_dir is None else Journal(data_dir, vault.data_keys)
         owner = owner or this_process()
         ledger = Ledger(vault, self._services, owner, self._together)
-        self._unsaved = Unsaved(settlement, journal, on_event)
+        self._orphans = Orphans(vault, registrations, endpoint, self._services)
+        self._unsaved = Unsaved(settlement, journal, on_event, self._orphans.revoke)
         self.kept: Mapping[str, Credential] = self._unsaved.credentials
         self._means = Means(
             ledger=ledger,
@@ -92,6 +95,7 @@ class Refresher:
             monotonic=monotonic,
             keep=self._unsaved.keep,
             keep_now=self._unsaved.keep_now,
+            orphaned=self._orphans.revoke,
             report=on_event,
         )
         self._schedule = Schedule(
@@ -302,4 +306,5 @@ class Refresher:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._unsaved.close()
+        await self._orphans.close()
         await self._together.settled()

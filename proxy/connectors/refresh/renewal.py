@@ -34,12 +34,12 @@ from proxy.connectors.refresh.lease import (
     Newer,
     NotBefore,
     Refusal,
-    Unfit,
     Unusable,
     Wanted,
 )
 from proxy.connectors.refresh.ledger import Ledger
 from proxy.connectors.refresh.owner import Owner, is_dead, parse_owner
+from proxy.connectors.refresh.results import Fresh, Later, Lost, Result
 from proxy.connectors.refresh.settlement import Discarded, Settlement
 from proxy.connectors.refresh.ways import request_of
 from proxy.connectors.seal import SealBrokenError
@@ -55,43 +55,12 @@ _FAILURES: tuple[tuple[type[TokenFault], Failure], ...] = (
 )
 
 
-# --- results ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Fresh:
-    """There is a newer token than the one that was to be replaced."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """There will be none without a person."""
-
-    reason: Unfit
-    cause: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """None for now. ``retry_at``: epoch seconds, None when the service has to refuse the token first.
-
-    ``again``: a further try makes sense at once. ``unless_forced``, ``only_forced``: it does not, or only,
-    hold for refreshes that a refused token asks for.
-    """
-
-    detail: str
-    retry_at: float | None
-    again: bool = False
-    unless_forced: bool = False
-    only_forced: bool = False
-
-
-Result = Fresh | Lost | Later
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a refresh works with. ``keep`` takes a grant that the store does not; ``report`` gets events."""
+    """What a refresh works with. ``keep`` takes a grant that the store does not; ``report`` gets events.
+
+    ``orphaned`` takes one whose connection was removed meanwhile.
+    """
 
     ledger: Ledger
     settlement: Settlement
@@ -103,6 +72,7 @@ class Means:
     clock: Callable[[], float]
     keep: Callable[[Claimed, Grant], None]
     keep_now: Callable[[Claimed, Grant], None]
+    orphaned: Callable[[Claimed, Grant], None]
     report: Callable[[RefreshEvent], None]
     monotonic: Callable[[], float] = time.monotonic
 
@@ -248,6 +218,8 @@ class Renewal:
             means.keep(claimed, grant)
             raise
         if isinstance(outcome, Discarded):
+            if outcome.is_orphan:
+                means.orphaned(claimed, grant)
             self._report("discarded")
             return Fresh()  # whatever is there now is not what was to be replaced
         self._report("refreshed", flags=outcome.flags)

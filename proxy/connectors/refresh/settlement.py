@@ -62,7 +62,13 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """The connection was removed or connected again meanwhile: its tokens are others now (R132)."""
+    """The connection was removed or connected again meanwhile: its tokens are others now (R132).
+
+    ``is_orphan``: it was removed, and nothing here holds the grant any more, so what the provider gave ends
+    with it.
+    """
+
+    is_orphan: bool = False
 
 
 class Settlement:
@@ -119,7 +125,9 @@ class Settlement:
 
     def _moved(self, row: Row | None, claimed: Claimed, grant: Grant) -> Saved | Discarded:
         """Whether it is our own tokens that are there: a commit may have been kept that seemed to fail."""
-        if row is None or row["generation"] != claimed.connection.generation + 1:
+        if row is None:
+            return Discarded(is_orphan=not claimed.twins)
+        if row["generation"] != claimed.connection.generation + 1:
             return Discarded()
         given = grant.tokens.refresh_token or claimed.tokens.refresh_token or grant.tokens.access_token
         is_ours = bytes(row["grant_mark"] or b"") == self._vault.mark(given)

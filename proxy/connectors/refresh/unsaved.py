@@ -24,15 +24,21 @@ def _entry(claimed: Claimed, grant: Grant) -> Entry:
 class Unsaved:
     """See the module. ``credentials`` are those served from memory, by connection id.
 
-    ``journal`` None: there is no data folder, so memory has to do.
+    ``journal`` None: there is no data folder, so memory has to do. ``orphaned`` takes tokens of a
+    connection that was removed meanwhile.
     """
 
     def __init__(
-        self, settlement: Settlement, journal: Journal | None, report: Callable[[RefreshEvent], None]
+        self,
+        settlement: Settlement,
+        journal: Journal | None,
+        report: Callable[[RefreshEvent], None],
+        orphaned: Callable[[Claimed, Grant], None],
     ) -> None:
         self._settlement = settlement
         self._journal = journal
         self._report = report
+        self._orphaned = orphaned
         self.credentials: dict[str, Credential] = {}
         self._kept: dict[str, Claimed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,6 +76,8 @@ class Unsaved:
             del self._kept[connection_id], self.credentials[connection_id]
         if self._journal is not None:
             await self._journal.drop(entry)
+        if isinstance(outcome, Discarded) and outcome.is_orphan:
+            self._orphaned(claimed, grant)
         self._tell(claimed, "discarded" if isinstance(outcome, Discarded) else "saved_late")
 
     def _tell(self, claimed: Claimed, outcome: Outcome) -> None:
