@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.canaries import found_in
-from support.commands import command
+from support.commands import Inside
 from support.lab import HOST
 from support.proxy import service_file
 from support.serving import QUICK, Serve, get, until
@@ -65,7 +65,7 @@ def hostile(key: str) -> list[bytes]:
 
 def send(address: tuple[str, int], data: bytes) -> bytes:
     """The answer to raw bytes on a connection of their own."""
-    with socket.create_connection(address, 5) as one:
+    with socket.create_connection(address, 20) as one:
         one.sendall(data)
         one.shutdown(socket.SHUT_WR)
         got = b""
@@ -100,12 +100,12 @@ def served(tmp_path: Path, authority, runner) -> Iterator[tuple[Serve, Upstream]
         runner.run(upstream.stop())
 
 
-def drive(server: Serve, folder: Path) -> tuple[dict[str, bytes], bytes, list[str]]:
+def drive(server: Serve, cli: Inside) -> tuple[dict[str, bytes], bytes, list[str]]:
     """Use and abuse the server and the commands; all that came out by name, raw answers, and our secrets."""
     printed: list[str] = []
 
     def run(*args: str, stdin: bytes = b"") -> str:
-        done = command(*args, "--data-dir", str(server.data), folder=folder, stdin=stdin)
+        done = cli(*args, stdin=stdin)
         printed.append(done.err)
         if args[:2] != ("keys", "create"):
             printed.append(done.out)
@@ -144,10 +144,15 @@ def drive(server: Serve, folder: Path) -> tuple[dict[str, bytes], bytes, list[st
 
 
 @pytest.mark.timeout(180)  # a dozen commands, on a machine that may be busy
-async def test_no_secret_comes_out_anywhere(served: tuple[Serve, Upstream], tmp_path: Path) -> None:
+async def test_no_secret_comes_out_anywhere(
+    served: tuple[Serve, Upstream],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Tokens, keys and what callers send as such are in no log, output, error, metric, file or process list (R143)."""
     server, upstream = served
-    out, answers, secrets = await asyncio.to_thread(drive, server, tmp_path)
+    out, answers, secrets = await asyncio.to_thread(drive, server, Inside(tmp_path, capsys, monkeypatch))
     received = b"".join(bytes(peer.received) for peer in upstream.peers)
     assert ACCESS.encode() in received, "the token never reached the service: this test would prove nothing"
     assert STATIC.encode() in received

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.commands import Done, command
+from support.commands import Done, Inside
 from support.lab import HOST
 from support.proxy import service_file
 from support.upstream import Peer, Upstream
@@ -32,14 +32,12 @@ expired = [{ status = 401 }]
 class Bench:
     """A service, an upstream that plays it, and a folder to run commands in."""
 
-    def __init__(self, folder: Path, upstream: Upstream) -> None:
-        self.folder = folder
+    def __init__(self, cli: Inside, upstream: Upstream) -> None:
+        self.cli = cli
         self.upstream = upstream
 
     async def run(self, *args: str, stdin: bytes = b"") -> Done:
-        return await asyncio.to_thread(
-            command, *args, "--data-dir", str(self.folder / "data"), folder=self.folder, stdin=stdin
-        )
+        return await asyncio.to_thread(self.cli, *args, stdin=stdin)
 
     def answering(self, status: int, answer: Mapping[str, object]) -> None:
         """From now on the service answers so."""
@@ -53,8 +51,15 @@ class Bench:
         self.upstream.script = script
 
 
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Inside:
+    """Commands in the test's folder."""
+    return Inside(tmp_path, capsys, monkeypatch)
+
+
 @asynccontextmanager
-async def bench(folder: Path, authority) -> AsyncIterator[Bench]:
+async def bench(cli: Inside, authority) -> AsyncIterator[Bench]:
+    folder = cli.folder
     upstream = Upstream(authority.server(HOST))
     await upstream.start()
     (folder / "services").mkdir()
@@ -65,14 +70,14 @@ async def bench(folder: Path, authority) -> AsyncIterator[Bench]:
         f'connect_to = {{ "{HOST}:443" = "{upstream.address}" }}\n'
     )
     try:
-        yield Bench(folder, upstream)
+        yield Bench(cli, upstream)
     finally:
         await upstream.stop()
 
 
-async def test_the_call_carries_the_token_and_names_the_account(tmp_path: Path, authority) -> None:
+async def test_the_call_carries_the_token_and_names_the_account(cli: Inside, authority) -> None:
     """Method, path, query, body and token arrive as the file says; the answer's account name is told."""
-    async with bench(tmp_path, authority) as one:
+    async with bench(cli, authority) as one:
         await one.run("connect", "acme", "--access-token-stdin", stdin=b"verify-token")
         one.answering(200, {"ok": True, "user": {"name": "Ada"}})
         done = await one.run("connections", "verify", "acme", "--json")
@@ -94,9 +99,9 @@ async def test_the_call_carries_the_token_and_names_the_account(tmp_path: Path, 
         assert received.count(b"Host:") == 1
 
 
-async def test_all_connections_and_a_failing_one(tmp_path: Path, authority) -> None:
+async def test_all_connections_and_a_failing_one(cli: Inside, authority) -> None:
     """--all asks for each; one that fails makes the exit status 1 and says why, without its token."""
-    async with bench(tmp_path, authority) as one:
+    async with bench(cli, authority) as one:
         await one.run("connect", "acme", "--access-token-stdin", stdin=b"token-one")
         await one.run("connect", "acme", "--connection", "two", "--access-token-stdin", stdin=b"token-two")
         one.answering(401, {"ok": False})

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from support.base44 import SERVICE_TOKEN, fake_base44
-from support.commands import command
+from support.commands import Inside, command
 
 from proxy.assembly import opened_connectors
 from proxy.errors import ConfigurationError, NotConnected, RequestError
 from proxy.settings import Settings, load_settings
 
+RENEW = ("connect", "slack", "--access-token-stdin")
 SOON = 20.0  # within a second (R89), and what a machine that is busy takes
 
 
@@ -50,13 +51,17 @@ async def test_each_service_has_the_source_that_the_settings_name(tmp_path: Path
     assert got == {"github": "from-file", "notion": "from-command", "slackbot": "from-base44"}
 
 
-async def test_what_other_processes_change_is_seen(tmp_path: Path) -> None:
+async def test_what_other_processes_change_is_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection made, renewed or frozen by command counts within a second, without being asked for anew (R89)."""
     settings = settings_of(tmp_path, '[services]\nenabled = ["slack"]\n')
 
     async def cli(*args: str, stdin: bytes = b"") -> None:
         done = await asyncio.to_thread(command, *args, folder=tmp_path, stdin=stdin)
         assert done.code == 0, done
+
+    inside = Inside(tmp_path, capsys, monkeypatch)  # a vault of its own, as in another process
 
     async def held(wanted: str | None) -> None:
         async with asyncio.timeout(SOON):
@@ -67,10 +72,11 @@ async def test_what_other_processes_change_is_seen(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
 
     async with opened_connectors(settings) as connectors:
-        for token in ("xoxp-1", "xoxp-2"):
-            await cli("connect", "slack", "--access-token-stdin", stdin=token.encode())
-            await held(token)
-        await cli("connections", "freeze", "slack")
+        await cli("connect", "slack", "--access-token-stdin", stdin=b"xoxp-1")
+        await held("xoxp-1")
+        assert (await asyncio.to_thread(inside, *RENEW, stdin=b"xoxp-2")).code == 0
+        await held("xoxp-2")
+        assert (await asyncio.to_thread(inside, "connections", "freeze", "slack")).code == 0
         await held(None)
         with pytest.raises(RequestError, match="frozen"):
             await connectors.get_connection("slack")
