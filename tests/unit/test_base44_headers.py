@@ -9,7 +9,7 @@ from support.base44 import SERVICE_TOKEN, FakeBase44, fake_base44
 from support.plane import KEY, Scene, code, scene, tokens
 from support.vaults import Clock
 
-from proxy.assembly import Unconnected, base44_of, sources_of
+from proxy.assembly.credentials import Unconnected, base44_of, sources_of
 from proxy.catalog.loader import load_catalog
 from proxy.connectors.module import Connectors
 from proxy.connectors.sources.base44 import Base44Source

@@ -9,7 +9,7 @@ import pytest
 from support.base44 import SERVICE_TOKEN, fake_base44
 from support.commands import Inside, command
 
-from proxy.assembly import opened_connectors
+from proxy.assembly.credentials import opened_connectors
 from proxy.errors import ConfigurationError, NotConnected, RequestError
 from proxy.settings import Settings, load_settings
 
