@@ -68,6 +68,7 @@ class ControlSide:
                 ready=ready,
                 metrics=core.metrics,
                 allowed_hosts=hosts_of(core.settings),
+                front=core.settings.server.front,
                 more=self._pages(core),
             ),
             access_log=None,

@@ -65,7 +65,11 @@ class DataSide:
             tracing=self._tracing,
         )
         self.server = DataServer(
-            self.plane.answer, self.plane.refuse, _server_limits(settings, share), begin=self.plane.begin
+            self.plane.answer,
+            self.plane.refuse,
+            _server_limits(settings, share),
+            begin=self.plane.begin,
+            front=settings.server.front,
         )
         self._tls = listeners.tls_context(settings)
         self._tap: Tap | None = None

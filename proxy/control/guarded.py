@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from proxy import log, problems
 from proxy.errors import MethodNotAllowed
 from proxy.forwarding.addresses import normalize_host, parse_address
+from proxy.forwarding.front import Front
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 SECURITY_HEADERS: Mapping[str, str] = {
@@ -28,14 +29,16 @@ SECURITY_HEADERS: Mapping[str, str] = {
 _OWN = frozenset({"Content-Security-Policy", "Cache-Control"})  # a page may know better
 
 
-def guarded_app(allowed_hosts: Iterable[str]) -> web.Application:
+def guarded_app(allowed_hosts: Iterable[str], front: Front | None = None) -> web.Application:
     """An application without pages.
 
     Args:
         allowed_hosts: host names accepted besides localhost, 127.0.0.1, [::1] and the address that a
             request arrived at (a name can be made to point here, an address cannot).
+        front: what stands in front of us; None: callers themselves come.
     """
-    app = web.Application(middlewares=[_guard(LOOPBACK_HOSTS | {normalize_host(h) for h in allowed_hosts})])
+    guard = _guard(LOOPBACK_HOSTS | {normalize_host(h) for h in allowed_hosts})
+    app = web.Application(middlewares=[guard] if front is None else [guard, _called_by(front)])
     app.on_response_prepare.append(_secure)
     return app
 
@@ -75,6 +78,20 @@ def _guard(hosts: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]
             return response_of(problems.internal(request_id=request_id, plane="control"))
 
     return guard
+
+
+def _called_by(front: Front) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Handlers see who calls as ``request.remote``."""
+    field = front.field.decode()
+
+    @web.middleware
+    async def named(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        values = [value.encode("utf-8", "surrogateescape") for value in request.headers.getall(field, [])]
+        return await handler(request.clone(remote=front.caller_of(request.remote or "", values)))
+
+    return named
 
 
 def _is_ours(request: web.Request, hosts: frozenset[str]) -> bool:

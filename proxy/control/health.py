@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs, web
 
 from proxy.control.guarded import guarded_app
+from proxy.forwarding.front import Front
 from proxy.metrics import CONTENT_TYPE, Metrics
 
 
@@ -26,6 +27,7 @@ def make_control_app(
     ready: Callable[[], Readiness],
     metrics: Metrics,
     allowed_hosts: Iterable[str] = (),
+    front: Front | None = None,
     more: Iterable[Callable[[web.Application], None]] = (),
 ) -> web.Application:
     """The control plane's application.
@@ -34,9 +36,10 @@ def make_control_app(
         ready: asked for every ``/readyz``; must be quick.
         metrics: what ``/metrics`` shows.
         allowed_hosts: see ``guarded``.
+        front: likewise.
         more: each adds pages of its own.
     """
-    app = guarded_app(allowed_hosts)
+    app = guarded_app(allowed_hosts, front)
 
     async def healthz(_: web.Request) -> web.Response:
         return _json(200, {"status": "ok"})

@@ -24,6 +24,12 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 2.0  # how long a refused caller may go on sending before the connection is cut
 
 
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    """The address of the other end; empty on a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
 class UnderWay(Protocol):
     """A request on the short way (``direct``)."""
 
@@ -93,8 +99,7 @@ class CallerConnection(Receiving):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A caller has come."""
-        peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.peer = peer_of(transport)
         self.tls = transport.get_extra_info("sslcontext") is not None
         super().connection_made(transport)
         self.server.opened(self)

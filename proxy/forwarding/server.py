@@ -12,6 +12,8 @@ from aiohttp.web_server import Server
 
 from proxy.errors import Overloaded, RequestError
 from proxy.forwarding.caller import CallerConnection, UnderWay
+from proxy.forwarding.front import Front
+from proxy.forwarding.fronted import FrontedConnection
 from proxy.forwarding.limits import ServerLimits
 
 SWEEP_S = 0.5
@@ -29,10 +31,17 @@ class DataServer(Server):
         begin: the data path's short way; None: there is none.
         refuse: writes the answer to a message that is no request and ends the connection.
         limits: see ServerLimits.
+        front: what stands in front of us; None: callers themselves come.
     """
 
     def __init__(
-        self, answer: Answerer, refuse: Refuser, limits: ServerLimits, *, begin: Beginner | None = None
+        self,
+        answer: Answerer,
+        refuse: Refuser,
+        limits: ServerLimits,
+        *,
+        begin: Beginner | None = None,
+        front: Front | None = None,
     ) -> None:
         super().__init__(_unused, handler_cancellation=True)
         self.answer = answer
@@ -40,11 +49,15 @@ class DataServer(Server):
         self.refuse = refuse
         self.limits = limits
         self.draining = False
+        self._front = front
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> CallerConnection:
         """The protocol of a new connection."""
-        return CallerConnection(self, loop=asyncio.get_running_loop(), limits=self.limits)
+        loop = asyncio.get_running_loop()
+        if self._front is not None:
+            return FrontedConnection(self, loop=loop, limits=self.limits, front=self._front)
+        return CallerConnection(self, loop=loop, limits=self.limits)
 
     def for_service(self, service: str) -> Callable[[], CallerConnection]:
         """What makes the connections of a listener that is for one service only."""

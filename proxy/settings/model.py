@@ -8,9 +8,11 @@ has None and an example for the reference file.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from proxy.forwarding.addresses import Dial, Network
 from proxy.forwarding.egress import EgressPolicy
+from proxy.forwarding.front import Front
 from proxy.forwarding.tunnel import EgressProxy
 from proxy.secret import Secret
 from proxy.settings import kinds
@@ -119,6 +121,28 @@ class Control:
         port = next((port for port in ports if port != "0"), "8081")
         scheme, usual = ("http", "80") if self.tls.cert_file is None else ("https", "443")
         return f"{scheme}://localhost:{port}" if port != usual else f"{scheme}://localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """``[server]``: what stands in front of both planes."""
+
+    trusted_peers: tuple[Network, ...] = setting(
+        kinds.KEY_NETWORKS,
+        [],
+        "Load balancers and reverse proxies: what comes from there says in `caller_field` who calls.",
+        example=["10.0.0.0/24"],
+    )
+    caller_field: Literal["x-forwarded-for", "forwarded"] = setting(
+        kinds.choice("x-forwarded-for", "forwarded"),
+        "x-forwarded-for",
+        "The field that they all write themselves; the other one counts for nothing.",
+    )
+
+    @property
+    def front(self) -> Front | None:
+        """What stands in front of us; None: nothing does."""
+        return Front(self.trusted_peers, self.caller_field.encode()) if self.trusted_peers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +278,7 @@ class Settings:
 
     data: Data = section(Data)
     control: Control = section(Control)
+    server: Server = section(Server)
     listeners: Mapping[str, Listen] = entries(
         kinds.LISTEN, "A listener for one service only.", "SERVICE", "salesforce", "127.0.0.1:8101"
     )

@@ -16,6 +16,7 @@ from proxy.catalog.origin import OriginTemplate
 from proxy.connectors.model import Credential
 from proxy.errors import NotConnected
 from proxy.forwarding.egress import Dialer, EgressPolicy
+from proxy.forwarding.front import Front
 from proxy.forwarding.handler import DataPlane, Terms
 from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
@@ -84,6 +85,7 @@ class Scene:
         options: DataPlaneOptions,
         limits: ServerLimits,
         tracing: Tracing | None = None,
+        front: Front | None = None,
     ) -> None:
         self.upstream = upstream
         self.wall = 1_000_000.0
@@ -105,7 +107,9 @@ class Scene:
             wall=lambda: self.wall,
             tracing=tracing,
         )
-        self.server = DataServer(self.plane.answer, self.plane.refuse, limits, begin=self.plane.begin)
+        self.server = DataServer(
+            self.plane.answer, self.plane.refuse, limits, begin=self.plane.begin, front=front
+        )
         self.address: raw.Address = ("127.0.0.1", 0)
 
     def service(self, name: str, **more: Any) -> Service:
@@ -167,13 +171,14 @@ async def scene(
     options: DataPlaneOptions | None = None,
     limits: ServerLimits | None = None,
     tracing: Tracing | None = None,
+    front: Front | None = None,
 ) -> AsyncIterator[Scene]:
     """A running plane before a scripted upstream (default: echo)."""
     upstream = Upstream()
     if script is not None:
         upstream.script = script
     await upstream.start()
-    made = Scene(upstream, options or DataPlaneOptions(), limits or ServerLimits(), tracing)
+    made = Scene(upstream, options or DataPlaneOptions(), limits or ServerLimits(), tracing, front)
     await made.start()
     try:
         async with asyncio.timeout(20):
