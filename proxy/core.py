@@ -89,6 +89,7 @@ class Core:
                 vault,
                 on_change=self._vault_changed,
                 take_uses=self._all_uses,
+                observed=self.metrics.observed_refusals,
             )
         self._uses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()

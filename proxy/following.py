@@ -9,6 +9,7 @@ from typing import Protocol
 from proxy import log
 from proxy.connectors.snapshot import Snapshot
 from proxy.errors import StateError, StoreError
+from proxy.growth import Counts, Growth
 from proxy.keys import KeyRecord
 
 POLL_S = 0.25  # a key revoked elsewhere counts after this, where the store does not tell of changes
@@ -36,6 +37,9 @@ class Followed(Protocol):
     async def touch_keys(self, used: Mapping[str, float]) -> None:
         """Note when keys were last used; raises StoreError."""
 
+    async def add_observed(self, counts: Counts) -> None:
+        """Add to what observing permits would have refused; raises StoreError."""
+
     async def prune_audit(self, days: int) -> int:
         """Drop audit rows older than that; raises StoreError."""
 
@@ -50,6 +54,7 @@ class VaultFollower:
         vault: see Followed.
         on_change: told after :attr:`keys` may have changed.
         take_uses: gives the uses of the vault's keys that were noted since it was last asked.
+        observed: counts since the start of what observing permits would have refused.
         clock: monotonic seconds.
     """
 
@@ -59,11 +64,13 @@ class VaultFollower:
         *,
         on_change: Callable[[], None],
         take_uses: Callable[[], Mapping[str, float]],
+        observed: Callable[[], Counts] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._vault = vault
         self._on_change = on_change
         self._take_uses = take_uses
+        self._observed = Growth(observed, vault.add_observed)
         self._clock = clock
         self._read_at = clock()
         self._seen: Snapshot = vault.snapshot
@@ -113,10 +120,14 @@ class VaultFollower:
             self._on_change()
 
     async def write_uses(self) -> None:
-        """Write what is known of last uses; a store that fails costs only these notes."""
+        """Write what is known of last uses, and what was observed.
+
+        A store that fails costs the former; the latter is told again the next time.
+        """
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(USE_LIMIT_S):
                 await self._vault.touch_keys(self._take_uses())
+                await self._observed.carry()
 
     async def follow(self) -> None:
         """Look at each change that the store tells of, and every now and then, until cancelled."""

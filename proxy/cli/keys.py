@@ -119,6 +119,29 @@ def listing(target: Target, *, as_json: JsonOption = False) -> None:
     )
 
 
+@group.command("observed")
+@anywhere
+def observed(
+    target: Target,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key's id or name.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a key's observing permits would have refused; a running server adds to it every 10 s."""
+    found = target.all("keys.observed", path={"key": key})
+    if as_json:
+        output.document(found)
+        return
+    output.table(
+        ("service", "method", "path", "requests", "first", "last"),
+        [
+            (one["service"], one["method"], one["path"], one["requests"], one["first_at"], one["last_at"])
+            for one in sorted(found, key=lambda one: -one["requests"])
+        ],
+        empty="nothing: all that this key's observing permits let pass, they would allow",
+    )
+
+
 def _limits(key: Mapping[str, Any]) -> str:
     """What bounds a key besides its permits, in a few words."""
     at_once = f"{key['concurrency']} at once" if key["concurrency"] else ""

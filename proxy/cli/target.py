@@ -53,7 +53,12 @@ CaFileOption = Annotated[
 
 
 async def pages(
-    operator: Operator, name: str, query: Mapping[str, Any] | None = None, *, most: int | None = None
+    operator: Operator,
+    name: str,
+    query: Mapping[str, Any] | None = None,
+    *,
+    path: Mapping[str, str] | None = None,
+    most: int | None = None,
 ) -> AsyncIterator[list[Document]]:
     """The pages of a list, up to the first ``most`` items."""
     count = 0
@@ -61,7 +66,7 @@ async def pages(
     while True:
         left = _PAGE if most is None else min(_PAGE, most - count)
         asked = {**(query or {}), "limit": left, **({"cursor": cursor} if cursor else {})}
-        page = await operator.do(name, query=asked)
+        page = await operator.do(name, path=path, query=asked)
         yield page["items"]
         count += len(page["items"])
         cursor = page["next"]
@@ -70,10 +75,15 @@ async def pages(
 
 
 async def all_pages(
-    operator: Operator, name: str, query: Mapping[str, Any] | None = None, *, most: int | None = None
+    operator: Operator,
+    name: str,
+    query: Mapping[str, Any] | None = None,
+    *,
+    path: Mapping[str, str] | None = None,
+    most: int | None = None,
 ) -> list[Document]:
     """The items of every page of a list, or the first ``most``."""
-    return [one async for page in pages(operator, name, query, most=most) for one in page]
+    return [one async for page in pages(operator, name, query, path=path, most=most) for one in page]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +149,12 @@ class Target:
         """Run one operation."""
         return self.run(lambda operator: operator.do(name, path=path, query=query, body=body))
 
-    def all(self, name: str, *, most: int | None = None, **query: object) -> list[Document]:
+    def all(
+        self, name: str, *, path: Mapping[str, str] | None = None, most: int | None = None, **query: object
+    ) -> list[Document]:
         """Everything, or the first ``most``, of a list; nothing is made."""
         given = {key: value for key, value in query.items() if value is not None}
-        return self.look(lambda operator: all_pages(operator, name, given, most=most))
+        return self.look(lambda operator: all_pages(operator, name, given, path=path, most=most))
 
     def changed(self) -> None:
         """Say which vault was changed: every command that changes state does."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
-from proxy.connectors import audit
+from proxy.connectors import audit, observed
 from proxy.connectors.audit import About, AuditEntry
 from proxy.connectors.audit_log import KEEP_DAYS, AuditLog, ChainReport, Remembered
 from proxy.connectors.changes import read_changes
@@ -20,6 +20,7 @@ from proxy.connectors.store import Store, Transaction, next_sequence
 from proxy.errors import StateError, StoreError
 
 POLL_S = 0.25
+_DAY_S = 86_400.0
 Clock = Callable[[], float]
 
 
@@ -192,8 +193,13 @@ class LiveStore:
             )
 
     async def prune_audit(self, days: int = KEEP_DAYS) -> int:
-        """Chain what an older release wrote, then drop audit rows older than ``days``; how many."""
+        """Chain what an older release wrote, then drop audit rows older than ``days``; how many.
+
+        Counts of what permits would have refused go with them.
+        """
         await self.audit_log.take_in(self._store, self._clock())
+        async with self._store.transaction() as transaction:
+            await observed.forget(transaction, self._clock() - days * _DAY_S)
         return await self.audit_log.prune(self._store, self._clock(), days)
 
     async def audit_head(self) -> Remembered | None:

@@ -195,6 +195,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # when the rows of a vault without seals were sealed
         "CREATE TABLE row_seals (id INTEGER PRIMARY KEY CHECK (id = 1), begun_at BIGINT NOT NULL)",
     ),
+    (
+        # what observing permits would have refused
+        """CREATE TABLE observed (
+            key_id TEXT NOT NULL,
+            service TEXT NOT NULL,
+            method TEXT NOT NULL,
+            path TEXT NOT NULL,
+            requests BIGINT NOT NULL,
+            first_at BIGINT NOT NULL,
+            last_at BIGINT NOT NULL,
+            PRIMARY KEY (key_id, service, method, path))""",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from proxy.connectors import observed
 from proxy.connectors.live import Change
+from proxy.connectors.observed import Observed
 from proxy.connectors.rows import KEY_COLUMNS, key_row, to_ms
 from proxy.connectors.rowseals import write_if_genuine
 from proxy.connectors.store import Transaction
@@ -125,3 +127,17 @@ class KeyVault(RowVault):
                 "SELECT key_id, last_used_at FROM keys WHERE last_used_at IS NOT NULL"
             )
         return MappingProxyType({row["key_id"]: row["last_used_at"] / 1000 for row in rows})
+
+    async def add_observed(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        """Add to what observing permits would have refused, by (key id, service, method, path).
+
+        Raises:
+            StoreError: it is not known to be added.
+        """
+        async with self._store.transaction() as transaction:
+            await observed.add(transaction, counts, self._clock())
+
+    async def observed_of(self, key_id: str) -> tuple[Observed, ...]:
+        """What a key's observing permits would have refused, most first."""
+        async with self._store.snapshot() as transaction:
+            return await observed.of_key(transaction, key_id)

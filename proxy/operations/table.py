@@ -9,6 +9,7 @@ from proxy.operations import (
     flows,
     keys,
     limits,
+    observed,
     registrations,
     services,
     state,
@@ -20,7 +21,19 @@ from proxy.operations.operation import Operation
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         one.name: one
-        for module in (services, registrations, accounts, flows, keys, tokens, users, audit, limits, state)
+        for module in (
+            services,
+            registrations,
+            accounts,
+            flows,
+            keys,
+            observed,
+            tokens,
+            users,
+            audit,
+            limits,
+            state,
+        )
         for one in module.OPERATIONS
     }
 )

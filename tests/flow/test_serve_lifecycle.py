@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.admin import Site
 from support.certificates import Authority
 from support.commands import Inside, command, environment, unmeasured
 from support.serving import QUICK, Serve, declared_key, get, sidecar, until
@@ -580,3 +581,16 @@ def test_sidecar_runs_where_nothing_can_be_written(tmp_path: Path) -> None:
             child.terminate()
             child.communicate(timeout=30)
         assert child.returncode == 0
+
+
+def test_what_permits_would_have_refused_outlives_a_restart(tmp_path: Path) -> None:
+    """A call that an observing key's permits would refuse is counted in the vault when the server has ended (R90)."""
+    with Serve(tmp_path) as server:
+        site = Site(server, tmp_path)
+        key = site.run("keys", "create", "trial", "--allow", "github:POST", "--observe")
+        for _ in range(2):
+            assert get(server.address, "/github/user?q=canary", key)[0] == 424
+        assert server.stop() == 0
+    (told,) = json.loads(site.run("keys", "observed", "trial", "--json"))
+    assert (told["service"], told["method"], told["path"]) == ("github", "GET", "/github/user")
+    assert told["requests"] == 2

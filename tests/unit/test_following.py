@@ -22,6 +22,7 @@ class Vault:
         self.broken = False
         self.used: list[Mapping[str, float]] = []
         self.kept_days = 0
+        self.observed: list[Mapping[tuple[str, ...], int]] = []
         self.head_read = asyncio.Event()
         self.listeners: list[Callable[[], None]] = []
 
@@ -36,6 +37,10 @@ class Vault:
     async def touch_keys(self, used: Mapping[str, float]) -> None:
         self._fail()
         self.used.append(used)
+
+    async def add_observed(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        self._fail()
+        self.observed.append(counts)
 
     async def prune_audit(self, days: int) -> int:
         self._fail()
@@ -58,8 +63,13 @@ class Scene:
         self.now = 1000.0
         self.vault = Vault()
         self.changes = 0
+        self.observed: Mapping[tuple[str, ...], int] = {}
         self.follower = VaultFollower(
-            self.vault, on_change=self._changed, take_uses=lambda: {"k1": 5.0}, clock=lambda: self.now
+            self.vault,
+            on_change=self._changed,
+            take_uses=lambda: {"k1": 5.0},
+            observed=lambda: self.observed,
+            clock=lambda: self.now,
         )
 
     def _changed(self) -> None:
@@ -148,3 +158,23 @@ def test_the_audit_is_dropped_by_age_and_its_head_is_logged() -> None:
         asyncio.run(once())
     assert scene.vault.kept_days == 123
     assert [(one["event"], one["head"]) for one in told] == [("audit_chain", "7:" + "ab" * 32)]
+
+
+def test_what_was_observed_is_kept_once_even_if_the_store_fails() -> None:
+    """Counts since the start are carried over as what they grew by; a store that fails gets them the next time."""
+    scene = Scene()
+    call, other = ("k1", "slack", "GET", "/a"), ("k1", "slack", "GET", "/b")
+
+    def write() -> None:
+        asyncio.run(scene.follower.write_uses())
+
+    scene.observed = {call: 2}
+    write()
+    write()
+    scene.vault.broken = True
+    scene.observed = {call: 5, other: 1}
+    write()
+    scene.vault.broken = False
+    scene.observed = {call: 6, other: 1}
+    write()
+    assert scene.vault.observed == [{call: 2}, {call: 4, other: 1}]

@@ -74,7 +74,12 @@ class KeyPages:
         for one in await self._listed():
             if one.record.key_id == wanted:
                 return self.frame.page(
-                    "key", visitor, at="keys", one=one, history=await self._history(wanted)
+                    "key",
+                    visitor,
+                    at="keys",
+                    one=one,
+                    history=await self._history(wanted),
+                    observed=await self.frame.ground.vault.observed_of(wanted),
                 )
         raise MissingPageError("There is no such key.")
 
