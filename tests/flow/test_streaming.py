@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from support import raw, strict
@@ -498,70 +499,93 @@ class TestSlowCallers:
         assert middle[1] <= max(5 * middle[0], 0.1)
 
 
+TOXICS = (Slicer(1), Slicer(7), Latency(0.05), Bandwidth(200_000), SlowClose(0.2))
+
+
+class Far:
+    """A proxy whose services lie behind bad networks: ``far0`` ... with TLS behind a toxic each, ``cut`` behind any."""
+
+    def __init__(self, authority, folder: Path) -> None:
+        hosts = [f"far{number}.example" for number in range(len(TOXICS))]
+        self._authority, self._folder, self._hosts = authority, folder, hosts
+        self.inner = Upstream(authority.server(*hosts))
+        self.plain = Upstream()
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        await self._stack.enter_async_context(self.inner.running())
+        await self._stack.enter_async_context(self.plain.running())
+        services, places = {}, {}
+        for number, (host, toxic) in enumerate(zip(self._hosts, TOXICS, strict=True)):
+            relay = await self._stack.enter_async_context(Relay(("127.0.0.1", self.inner.port)).running())
+            relay.set(up=toxic, down=toxic)
+            services[f"far{number}"] = service_file(f"https://{host}")
+            places[f"{host}:443"] = f"127.0.0.1:{relay.port}"
+        self.cutting = await self._stack.enter_async_context(Relay(("127.0.0.1", self.plain.port)).running())
+        services["cut"] = service_file(f"http://127.0.0.1:{self.cutting.port}")
+        self.lab = Lab(self._authority, self._folder, services=services, connect_to=places)
+        await self.lab.start()
+
+    async def stop(self) -> None:
+        await self.lab.stop()
+        await self._stack.aclose()
+
+
 class TestToxics:
     """Networks that delay, slice, throttle and cut, on either side."""
 
-    @pytest.mark.parametrize(
-        "toxic", [Slicer(1), Slicer(7), Latency(0.05), Bandwidth(200_000), SlowClose(0.2)], ids=str
-    )
-    @pytest.mark.parametrize("side", ["caller", "upstream"])
-    async def test_slow_networks_change_nothing(
-        self, authority, tmp_path, lab: Lab, toxic: object, side: str
-    ) -> None:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def far(cls, runner, authority, tmp_path_factory) -> Iterator[Far]:
+        """One proxy for all bad networks between it and services."""
+        one = Far(authority, tmp_path_factory.mktemp("far"))
+        runner.run(one.start())
+        with one.lab.proxy:
+            yield one
+        runner.run(one.stop())
+
+    @pytest.mark.parametrize("number", range(len(TOXICS)), ids=map(str, TOXICS))
+    async def test_slow_networks_of_callers_change_nothing(self, lab: Lab, number: int) -> None:
         """Sliced, late and throttled bytes give the same request and the same answer."""
         body = b"0123456789" * 300
-        if side == "caller":
-            async with Relay(lab.proxy.address).running() as relay:
-                relay.set(up=toxic, down=toxic)
-                got = await raw.call(relay.address, "POST", "/test/x", key=lab.proxy.key, body=body)
-                assert document(got)["length"] == len(body)
-            return
-        inner = Upstream(authority.server("relayed.example"))
-        async with inner.running(), Relay(("127.0.0.1", inner.port)).running() as relay:
-            relay.set(up=toxic, down=toxic)
-            service = {"relayed": service_file("https://relayed.example")}
-            inner_lab = Lab(
-                authority,
-                tmp_path,
-                services=service,
-                connect_to={"relayed.example:443": f"127.0.0.1:{relay.port}"},
-            )
-            async with inner_lab as one:
-                got = await one.call("POST", "/relayed/x", body=body)
-                assert document(got)["length"] == len(body)
+        async with Relay(lab.proxy.address).running() as relay:
+            relay.set(up=TOXICS[number], down=TOXICS[number])
+            got = await raw.call(relay.address, "POST", "/test/x", key=lab.proxy.key, body=body)
+        assert document(got)["length"] == len(body)
+
+    @pytest.mark.parametrize("number", range(len(TOXICS)), ids=map(str, TOXICS))
+    async def test_slow_networks_of_services_change_nothing(self, far: Far, number: int) -> None:
+        """The same where the bad network lies between the proxy and the service."""
+        body = b"0123456789" * 300
+        got = await far.lab.call("POST", f"/far{number}/x", body=body)
+        assert document(got)["length"] == len(body)
 
     @pytest.mark.timeout(120)
     @pytest.mark.parametrize("kind", [ResetPeer, LimitData])
-    async def test_cut_at_every_place(self, authority, tmp_path, kind: type, report) -> None:
+    async def test_cut_at_every_place(self, far: Far, kind: type, report) -> None:
         """An answer cut after any number of bytes, in order or by reset, is never whole and never hangs (R45, R46)."""
         whole = answer(200, b"b" * 400, (b"X-Filler", b"f" * 100))
-        inner = Upstream()
-        await inner.start()
-        inner.script = replying(whole)
-        async with Relay(("127.0.0.1", inner.port)).running() as relay:
-            services = {"relayed": service_file(f"http://127.0.0.1:{relay.port}")}
-            async with Lab(authority, tmp_path, services=services) as one:
-                outcomes: dict[str, int] = {}
-                for after in [*range(1, len(whole) - 400, 7), *range(len(whole) - 400, len(whole), 23)]:
-                    relay.set(down=kind(after))
-                    async with one.calling() as caller:
-                        await caller.send(raw.request("POST", "/relayed/x", key=one.proxy.key, body=b"a"))
-                        ending = await caller.ending() if after >= len(whole) - 400 else None
-                        if ending is None:
-                            got = await caller.answer()
-                            assert got.status == 502, after
-                            outcomes["502"] = outcomes.get("502", 0) + 1
-                            continue
-                    reading = strict.responses(ending.data, [b"POST"], closed=True)
-                    assert reading.dirty is None
-                    if reading.messages:
-                        assert reading.messages[0].status == 502, after
-                    else:
-                        assert ending.closed
-                        outcomes["cut"] = outcomes.get("cut", 0) + 1
-                assert not inner.dirt()
-                assert len(inner.seen()) == len(inner.peers)
-        await inner.stop()
+        await far.plain.fresh(replying(whole))
+        outcomes: dict[str, int] = {}
+        for after in [*range(1, len(whole) - 400, 7), *range(len(whole) - 400, len(whole), 23)]:
+            far.cutting.set(down=kind(after))
+            async with far.lab.calling() as caller:
+                await caller.send(raw.request("POST", "/cut/x", key=far.lab.proxy.key, body=b"a"))
+                ending = await caller.ending() if after >= len(whole) - 400 else None
+                if ending is None:
+                    got = await caller.answer()
+                    assert got.status == 502, after
+                    outcomes["502"] = outcomes.get("502", 0) + 1
+                    continue
+            reading = strict.responses(ending.data, [b"POST"], closed=True)
+            assert reading.dirty is None
+            if reading.messages:
+                assert reading.messages[0].status == 502, after
+            else:
+                assert ending.closed
+                outcomes["cut"] = outcomes.get("cut", 0) + 1
+        assert not far.plain.dirt()
+        assert len(far.plain.seen()) == len(far.plain.peers)
         report(f"{kind.__name__}: {outcomes}")
 
 
