@@ -41,6 +41,7 @@ GATE, ROUTING, REWRITE = "forwarding/gate.py", "forwarding/routing.py", "forward
 PERMITS, KEYS, REPEAT = "forwarding/permits/verdicts.py", "forwarding/keys.py", "forwarding/repeat.py"
 ANSWER, FRAMING, POOL = "forwarding/answer.py", "forwarding/framing.py", "forwarding/pool.py"
 UPSTREAM, ADMISSION, SEAL = "forwarding/upstream.py", "forwarding/handler/admission.py", "connectors/seal.py"
+SENT_BACK = "forwarding/links/sent_back.py"
 CAPABILITY, IDENTITY = "forwarding/links/capability.py", "control/oidc/identity.py"
 UNIT = "tests/unit"
 
@@ -87,6 +88,14 @@ MUTANTS = (
     mutant("look-alikes of presigned hosts", "forwarding/links/addresses.py", "host.endswith(one.host[1:])", "host.endswith(one.host[2:])", f"{UNIT}/test_links.py"),
     mutant("texts that hold an address are mapped", "forwarding/links/members.py", "            elif names.wanted(name):", "            elif True:", "tests/properties/test_links_properties.py"),
     mutant("an answer of another coding is mapped", "forwarding/links/rewriting.py", "answer.coded or ", "", f"{UNIT}/test_links.py"),
+    # bodies: what goes to a service in them
+    mutant("addresses of other services are sent back", SENT_BACK, "known is None or known.type_id != service.type_id", "known is None", f"{UNIT}/test_sent_back.py"),
+    mutant("addresses of other connections are sent back", SENT_BACK, "if route.connection not in {None, whose.connection}:", "if False:", f"{UNIT}/test_sent_back.py"),
+    mutant("capability addresses of other keys are sent back", "forwarding/handler/bodies.py", "if grant.record.key_id != arrived.grant.record.key_id:", "if False:", "tests/flow/test_addresses_sent_back.py -k own_key"),
+    mutant("objects in arrays count as the array does", SENT_BACK, "whole = names is None or (inside[-1].is_object and names.is_parent(name))", "whole = inside[-1].counts", "tests/properties/test_sent_back_properties.py"),
+    mutant("what follows a form's beginning is not watched", "forwarding/held.py", "return Freed(head, body, watched=True, rest=True)", "return Freed(head, body, watched=False, rest=True)", "tests/flow/test_body_keys.py -k elsewhere"),
+    mutant("a key at the end of a form's beginning", "forwarding/upload.py", 'body[-len(watch) :] if body and watch else b""', 'b""', "tests/flow/test_body_keys.py -k elsewhere"),
+    mutant("a part that names 401 is refused", "forwarding/nested/refused.py", "_STATUS_LINE.match(head)", "_STATUS_LINE.search(head)", f"{UNIT}/test_refused_parts.py"),
     mutant("two different keys", KEYS, "if len(found) > 1 and any(other != key for other in found):", "if False:", f"{UNIT}/test_forwarding_keys.py"),
     # what a connection remembers
     mutant("a revoked key on a kept connection", REPEAT, " or keyring is not self._keyring", "", "tests/properties/test_repeat.py"),

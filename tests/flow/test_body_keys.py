@@ -195,6 +195,7 @@ async def test_a_form_with_files_in_chunks(forms: Lab) -> None:
     [
         (True, FILE % b"a %K b" + END, 400),
         (True, FILE % (b"x" * 200_000) + field(b"%K") + END, 400),
+        (True, FILE % (b"x" * (65_536 - len(FILE) - 20) + b"%K" + b"x" * 100_000) + END, 400),
         (True, field(b"%K").replace(b"name=", b"name*=") + END, 400),
         (False, FILE % (b"x" * 200_000) + field(b"%K") + END, 401),
         (False, field(b"other") + END, 401),
@@ -210,7 +211,7 @@ async def test_a_key_elsewhere_in_a_form_with_files_does_not_leave(
     body: bytes,
     status: int,
 ) -> None:
-    """In a file, behind the beginning, in a field with two readings, or beside another key: never sent on."""
+    """In a file, behind the beginning, across its end, in a field with two readings, or beside another key: never sent on."""
     key = forms.proxy.key.encode()
     fields = (bearer(forms),) if in_head else ()
     data = post("/forms/api/x", body.replace(b"%K", key), *fields, media=MULTIPART)

@@ -18,7 +18,7 @@ from proxy.forwarding.links.members import Names
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
 
 # A string that never ends is taken up to the end of the body, so that no byte is looked at twice.
-_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)("?)|[{}\[\],]', re.DOTALL)
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)("?)|[{}\[\]]', re.DOTALL)
 _NAME_ENDS = re.compile(rb"[ \t\r\n]*:")
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _ORIGIN = re.compile(rb"(https?://[^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
@@ -77,11 +77,10 @@ def with_own(body: bytes, own: Own, names: Names | None = None) -> bytes:
             inside.append(_Inside(is_object=True, counts=whole))
         elif mark == b"[":
             inside.append(_Inside(is_object=False, counts=_holds_counting(inside[-1], name, names)))
-        elif mark != b",":
+        else:
             inside.pop()
             if not inside:
                 break
-        name = None
     return b"".join([*made, body[gone:]]) if made else body
 
 
