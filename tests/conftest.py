@@ -88,9 +88,11 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Database:
+def database(postgres: Postgres) -> Iterator[Database]:
     """A fresh database with our schema and nothing else."""
-    return postgres.database()
+    one = postgres.database()
+    yield one
+    postgres.spend(one)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -103,13 +105,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> VaultPlace:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def blank(request: pytest.FixtureRequest, tmp_path: Path) -> VaultPlace:
+def blank(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VaultPlace]:
     """The same, where the first to open it makes the schema."""
     folder = tmp_path / "blank"
     if request.param == "sqlite":
-        return SqlitePlace(folder)
+        yield SqlitePlace(folder)
+        return
     server: Postgres = request.getfixturevalue("postgres")
-    return PostgresPlace(server.database(empty=True), folder)
+    one = server.database(empty=True)
+    yield PostgresPlace(one, folder)
+    server.spend(one)
 
 
 _LINES = pytest.StashKey[list[str]]()

@@ -50,9 +50,12 @@ def instances(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Ground:
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     """A place for a vault, in each store in turn; not configured yet."""
     if request.param == "sqlite":
-        return SqliteGround(tmp_path / "ground")
+        yield SqliteGround(tmp_path / "ground")
+        return
     server: Postgres = request.getfixturevalue("postgres")
-    return PostgresGround(tmp_path / "ground", server.database())
+    one = server.database()
+    yield PostgresGround(tmp_path / "ground", one)
+    server.spend(one)

@@ -99,6 +99,7 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._number = 0
         self._template: str | None = None
+        self._spent: list[str] = []
         self.port = _free_port()
         self.settings: dict[str, str] = dict(_QUICK)
 
@@ -181,8 +182,14 @@ class Postgres:
         self._number += 1
         name = f"vault_{self._number}"
         template = like.name if like is not None else "template0" if empty else self._with_schema()
-        self.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        drop = "".join(f"DROP DATABASE {spent} WITH (FORCE);\n" for spent in self._spent)
+        self._spent.clear()
+        self.sql(f"{drop}CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return Database(self, name)
+
+    def spend(self, database: Database) -> None:
+        """Nobody needs it any more: 300 files that go away with the next order, before a disk has seen them."""
+        self._spent.append(database.name)
 
     def _with_schema(self) -> str:
         if self._template is None:
