@@ -8,6 +8,7 @@ SCOPES = ("things.read", "things.write")
 ACCOUNTS = ("Ada at Acme", "Bob at Acme")
 ACCESS_LIFE_S = 120
 """Short, so that a demo shows how tokens are renewed."""
+CALLS_A_MINUTE = 1000
 
 _SERVICE_FILE = """\
 title = "Sandbox"
@@ -24,6 +25,14 @@ pattern = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 required = true
 lower = true
 example = "acme"
+
+[rate_limit]
+limits = "1000 calls a minute for each account"
+
+[rate_limit.headers]
+X-RateLimit-Limit = "count"
+X-RateLimit-Remaining = "count"
+Retry-After = "seconds"
 
 [verify]
 method = "GET"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from proxy.sandbox.facts import ACCOUNTS
+from proxy.sandbox.facts import ACCOUNTS, CALLS_A_MINUTE
 from proxy.sandbox.provider import Asked, Provider, RefusedError
 
 _CONSENT = """<!doctype html>
@@ -36,7 +36,7 @@ class Seen:
 
 
 class Sandbox:
-    """The service: answers 200 to its ``token`` and those of its ``provider``, else 401.
+    """The service: answers 200 to its ``token`` and those of its ``provider``, else 401; too many calls 429.
 
     ``on_request`` is told of each call. Use :meth:`start` and :meth:`stop` on one loop; ``port`` and
     ``browser_origin`` are known in between.
@@ -58,6 +58,8 @@ class Sandbox:
         self._context.load_cert_chain(certificate)
         self._token = token
         self._on_request = on_request
+        self._clock = clock
+        self._calls: dict[str, tuple[int, int]] = {}
         self._runner = web.ServerRunner(web.Server(self._answer))
         self._browsers = web.ServerRunner(web.Server(self._page))
 
@@ -85,9 +87,21 @@ class Sandbox:
         account = ACCOUNTS[0] if given == self._token else self.provider.account(given)
         if account is None:
             return web.json_response({"error": "invalid token"}, status=401)
+        headers = self._budget(account)
+        if headers["X-RateLimit-Remaining"] == "0":
+            return web.json_response({"error": "too many calls"}, status=429, headers=headers)
         answer = {"account": account, "you_called": f"{request.method} {request.raw_path}"}
         body = await request.text()
-        return web.json_response(answer | {"you_sent": body} if body else answer)
+        return web.json_response(answer | {"you_sent": body} if body else answer, headers=headers)
+
+    def _budget(self, account: str) -> dict[str, str]:
+        """Count a call; what the account has left of this minute."""
+        minute, past = divmod(int(self._clock()), 60)
+        before, calls = self._calls.get(account, (minute, 0))
+        self._calls[account] = (minute, calls + 1 if before == minute else 1)
+        left = max(CALLS_A_MINUTE - self._calls[account][1], 0)
+        told = {"X-RateLimit-Limit": str(CALLS_A_MINUTE), "X-RateLimit-Remaining": str(left)}
+        return told if left else {**told, "Retry-After": str(60 - past)}
 
     async def _token_request(self, request: web.BaseRequest) -> web.StreamResponse:
         form = await _form(request)

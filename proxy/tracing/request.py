@@ -5,6 +5,7 @@ query, no header field, no body.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from opentelemetry.context import Context
@@ -218,10 +219,14 @@ def _about(head: Head, caller: CallerConnection) -> Attributes:
     if caller.peer:
         found["client.address"] = caller.peer
     if head.host:
-        host = URL.build(scheme=str(found["url.scheme"]), authority=head.host.decode())
-        found["server.address"] = host.host or ""
-        found["server.port"] = host.port or 0
+        found["server.address"], found["server.port"] = _place(caller.tls, head.host)
     return found
+
+
+@lru_cache(maxsize=256)
+def _place(tls: bool, host: bytes) -> tuple[str, int]:  # noqa: FBT001  # lru_cache wants positions
+    url = URL.build(scheme="https" if tls else "http", authority=host.decode())
+    return url.host or "", url.port or 0
 
 
 def _outcome(event: AccessEvent) -> Attributes:
