@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, get_args
 
 from proxy import log, problems
@@ -90,6 +91,7 @@ class Core:
                 on_change=self._vault_changed,
                 take_uses=self._all_uses,
                 observed=self.metrics.observed_refusals,
+                key_calls=partial(self.metrics.counted, "key_calls"),
             )
         self._uses: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -40,6 +40,9 @@ class Followed(Protocol):
     async def add_observed(self, counts: Counts) -> None:
         """Add to what observing permits would have refused; raises StoreError."""
 
+    async def add_key_calls(self, counts: Counts) -> None:
+        """Add to what keys did today; raises StoreError."""
+
     async def prune_audit(self, days: int) -> int:
         """Drop audit rows older than that; raises StoreError."""
 
@@ -55,6 +58,7 @@ class VaultFollower:
         on_change: told after :attr:`keys` may have changed.
         take_uses: gives the uses of the vault's keys that were noted since it was last asked.
         observed: counts since the start of what observing permits would have refused.
+        key_calls: likewise of what keys called.
         clock: monotonic seconds.
     """
 
@@ -65,12 +69,13 @@ class VaultFollower:
         on_change: Callable[[], None],
         take_uses: Callable[[], Mapping[str, float]],
         observed: Callable[[], Counts] = dict,
+        key_calls: Callable[[], Counts] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._vault = vault
         self._on_change = on_change
         self._take_uses = take_uses
-        self._observed = Growth(observed, vault.add_observed)
+        self._growing = (Growth(observed, vault.add_observed), Growth(key_calls, vault.add_key_calls))
         self._clock = clock
         self._read_at = clock()
         self._seen: Snapshot = vault.snapshot
@@ -120,14 +125,15 @@ class VaultFollower:
             self._on_change()
 
     async def write_uses(self) -> None:
-        """Write what is known of last uses, and what was observed.
+        """Write what is known of last uses, what was observed, and what keys called.
 
-        A store that fails costs the former; the latter is told again the next time.
+        A store that fails costs the former; the rest is told again the next time.
         """
         with contextlib.suppress(StoreError, TimeoutError):
             async with asyncio.timeout(USE_LIMIT_S):
                 await self._vault.touch_keys(self._take_uses())
-                await self._observed.carry()
+                for one in self._growing:
+                    await one.carry()
 
     async def follow(self) -> None:
         """Look at each change that the store tells of, and every now and then, until cancelled."""

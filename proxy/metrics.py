@@ -28,6 +28,7 @@ from proxy.exposition import (
     families,
     family,
 )
+from proxy.keycalls import KeyCalls
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
@@ -155,6 +156,7 @@ class Metrics(Collector):
     codes: Iterable[str]
     denials: Iterable[str] = ()
     upstream: UpstreamCounters = field(default_factory=UpstreamCounters)
+    calls: KeyCalls = field(default_factory=KeyCalls)
     echoes: int = 0
     others: Callable[[], Iterable[Tally]] = tuple
     _by_service: dict[str, ServiceMetrics] = field(init=False)
@@ -204,10 +206,14 @@ class Metrics(Collector):
             place = "other other other other"
         self._observed[place] = self._observed.get(place, 0) + 1
 
+    def counted(self, name: str) -> Mapping[tuple[str, ...], int]:
+        """``observed_refusals`` or ``key_calls`` of all processes since they started, by place."""
+        counted = self.whole()["counters"].get(name, {})
+        return {tuple(place.split()): count for place, count in counted.items()}
+
     def observed_refusals(self) -> Mapping[tuple[str, ...], int]:
         """(key id, service, method, shape of the path) -> requests, of all processes since they started."""
-        counted = reduce(added, self.others(), self.tally())["counters"].get("observed_refusals", {})
-        return {tuple(place.split()): count for place, count in counted.items()}
+        return self.counted("observed_refusals")
 
     def denied(self, reason: str) -> None:
         """Count an address that was not dialled, by reason."""
@@ -273,6 +279,7 @@ class Metrics(Collector):
             },
             "refusals": {**self._refusals},
             "observed_refusals": {**self._observed},
+            "key_calls": self.calls.tally(),  # for the vault; no metric, for keys are many
             "token_echoes": self.echoes,
             "denied_addresses": {**self._denied},
             "refreshes": {**self._refreshes},

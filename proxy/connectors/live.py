@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
-from proxy.connectors import audit, observed
+from proxy.connectors import audit, key_days, observed
 from proxy.connectors.audit import About, AuditEntry
 from proxy.connectors.audit_log import KEEP_DAYS, AuditLog, ChainReport, Remembered
 from proxy.connectors.changes import read_changes
@@ -195,10 +195,11 @@ class LiveStore:
     async def prune_audit(self, days: int = KEEP_DAYS) -> int:
         """Chain what an older release wrote, then drop audit rows older than ``days``; how many.
 
-        Counts of what permits would have refused go with them.
+        Counts of what permits would have refused go with them; what keys did on earlier days is told.
         """
         await self.audit_log.take_in(self._store, self._clock())
         async with self._store.transaction() as transaction:
+            await key_days.tell(transaction, self.audit_log, self._clock())
             await observed.forget(transaction, self._clock() - days * _DAY_S)
         return await self.audit_log.prune(self._store, self._clock(), days)
 

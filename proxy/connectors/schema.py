@@ -207,6 +207,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             last_at BIGINT NOT NULL,
             PRIMARY KEY (key_id, service, method, path))""",
     ),
+    (
+        # what keys did today; told to the audit when the day is over
+        """CREATE TABLE key_days (
+            day TEXT NOT NULL,
+            key_id TEXT NOT NULL,
+            service TEXT NOT NULL,
+            connection TEXT NOT NULL,
+            method TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            requests BIGINT NOT NULL,
+            PRIMARY KEY (day, key_id, service, connection, method, outcome))""",
+    ),
 )
 """One entry a schema version, oldest first. Entries are never changed after a release, only added."""
 

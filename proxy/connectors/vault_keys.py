@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from proxy.connectors import observed
+from proxy.connectors import key_days, observed
 from proxy.connectors.live import Change
 from proxy.connectors.observed import Observed
 from proxy.connectors.rows import KEY_COLUMNS, key_row, to_ms
@@ -136,6 +136,15 @@ class KeyVault(RowVault):
         """
         async with self._store.transaction() as transaction:
             await observed.add(transaction, counts, self._clock())
+
+    async def add_key_calls(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        """Add to what keys did today; see ``key_days``.
+
+        Raises:
+            StoreError: it is not known to be added.
+        """
+        async with self._store.transaction() as transaction:
+            await key_days.add(transaction, self.audit_log, counts, self._clock())
 
     async def observed_of(self, key_id: str) -> tuple[Observed, ...]:
         """What a key's observing permits would have refused, most first."""

@@ -11,6 +11,7 @@ from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headroom import Headroom
 from proxy.forwarding.timeline import Timeline, Trace
+from proxy.keycalls import outcome_of
 from proxy.metrics import Metrics
 from proxy.problems import row
 
@@ -132,6 +133,9 @@ class Recorder:
             self._metrics.refused(record.error)
         if record.observed is not None:
             self._metrics.observed(record.key_id or "", record.service, record.method, record.path)
+        if record.key_id is not None:
+            what = outcome_of(record.outcome, record.status)
+            self._metrics.calls.count(record.key_id, record.service, record.connection, record.method, what)
         self._metrics.service(record.service).record(
             record.method,
             record.status,

@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
@@ -583,8 +584,8 @@ def test_sidecar_runs_where_nothing_can_be_written(tmp_path: Path) -> None:
         assert child.returncode == 0
 
 
-def test_what_permits_would_have_refused_outlives_a_restart(tmp_path: Path) -> None:
-    """A call that an observing key's permits would refuse is counted in the vault when the server has ended (R90)."""
+def test_what_keys_did_and_permits_would_have_refused_outlives_a_restart(tmp_path: Path) -> None:
+    """A key's calls, and those that its observing permits would refuse, are counted in the vault at the end (R90, R157)."""
     with Serve(tmp_path) as server:
         site = Site(server, tmp_path)
         key = site.run("keys", "create", "trial", "--allow", "github:POST", "--observe")
@@ -594,3 +595,8 @@ def test_what_permits_would_have_refused_outlives_a_restart(tmp_path: Path) -> N
     (told,) = json.loads(site.run("keys", "observed", "trial", "--json"))
     assert (told["service"], told["method"], told["path"]) == ("github", "GET", "/github/user")
     assert told["requests"] == 2
+    with contextlib.closing(sqlite3.connect(server.data / "vault.db")) as vault:
+        called = vault.execute(
+            "SELECT service, connection, method, outcome, requests FROM key_days"
+        ).fetchall()
+    assert called == [("github", "-", "read", "refused", 2)]

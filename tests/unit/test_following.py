@@ -23,6 +23,7 @@ class Vault:
         self.used: list[Mapping[str, float]] = []
         self.kept_days = 0
         self.observed: list[Mapping[tuple[str, ...], int]] = []
+        self.called: list[Mapping[tuple[str, ...], int]] = []
         self.head_read = asyncio.Event()
         self.listeners: list[Callable[[], None]] = []
 
@@ -41,6 +42,10 @@ class Vault:
     async def add_observed(self, counts: Mapping[tuple[str, ...], int]) -> None:
         self._fail()
         self.observed.append(counts)
+
+    async def add_key_calls(self, counts: Mapping[tuple[str, ...], int]) -> None:
+        self._fail()
+        self.called.append(counts)
 
     async def prune_audit(self, days: int) -> int:
         self._fail()
@@ -69,6 +74,7 @@ class Scene:
             on_change=self._changed,
             take_uses=lambda: {"k1": 5.0},
             observed=lambda: self.observed,
+            key_calls=lambda: self.observed,
             clock=lambda: self.now,
         )
 
@@ -177,4 +183,4 @@ def test_what_was_observed_is_kept_once_even_if_the_store_fails() -> None:
     scene.vault.broken = False
     scene.observed = {call: 6, other: 1}
     write()
-    assert scene.vault.observed == [{call: 2}, {call: 4, other: 1}]
+    assert scene.vault.observed == scene.vault.called == [{call: 2}, {call: 4, other: 1}]
