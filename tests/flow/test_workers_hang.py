@@ -40,7 +40,7 @@ async def test_a_worker_that_hangs_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One that reports no more is killed and told of; the next one answers in its place."""
-    monkeypatch.setattr(supervisor, "SILENT_S", 2)
+    monkeypatch.setattr(supervisor, "SILENT_S", 4)
 
     async def work(running: supervisor.Supervisor) -> None:
         await running.start()
@@ -51,7 +51,7 @@ async def test_a_worker_that_hangs_is_replaced(
             await running._changed.wait()
         assert not psutil.pid_exists(first.pid)
         assert running.readiness().ready
-        assert await running.drain(2)
+        assert await running.drain(20)
 
     await served(tmp_path, work)
     assert '"event":"worker_hangs"' in capfd.readouterr().err
@@ -64,7 +64,7 @@ async def test_a_stop_reaches_workers_that_are_not_there_yet(tmp_path: Path) -> 
         running._keepers = [asyncio.create_task(running._keep(1))]
         while not running._workers:  # noqa: ASYNC110  # it fills at the first step of a task; no event tells
             await asyncio.sleep(0)
-        assert await running.drain(10)
+        assert await running.drain(30)
         assert running._workers == {}
 
     await served(tmp_path, work)

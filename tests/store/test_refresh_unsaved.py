@@ -80,7 +80,7 @@ async def test_an_answer_that_cannot_be_saved_is_served_and_saved_later(place: V
             ready = on.first.ready()
             assert ready is not None
             assert ready.access_token == Secret("access-1")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not journal(place):  # noqa: ASYNC110  # a thread writes it
                     await asyncio.sleep(0.01)
             (file,) = journal(place)
@@ -105,7 +105,7 @@ async def test_an_answer_that_cannot_be_saved_survives_the_process(place: VaultP
     """The process ends before the store is back: the next one replays the journal before anything is spent (R118)."""
     async with scene(place) as on:
         async with answered_without_store(on):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not journal(place):  # noqa: ASYNC110  # a thread writes it
                     await asyncio.sleep(0.01)
             await on.first.refresher.close(grace_s=0.0)
