@@ -44,6 +44,7 @@ UPSTREAM, ADMISSION, SEAL = "forwarding/upstream.py", "forwarding/handler/admiss
 SENT_BACK = "forwarding/links/sent_back.py"
 CAPABILITY, IDENTITY = "forwarding/links/capability.py", "control/oidc/identity.py"
 UNIT = "tests/unit"
+AUDIT = "tests/store/test_audit_chain.py -k sqlite"
 
 MUTANTS = (
     # requests: one reading
@@ -160,6 +161,14 @@ MUTANTS = (
     mutant("addresses that nobody verified", "control/oidc/admission.py", "if self.verified and not _is_vouched_for(claims):", "if False:", "tests/flow/test_oidc.py -k people"),
     mutant("addresses that look alike", "control/oidc/admission.py", "isinstance(told, str) and told.isascii()", "isinstance(told, str)", "tests/flow/test_oidc.py -k people"),
     mutant("an address given to somebody else", "connectors/vault_users.py", "    if tied.subject != account.subject:\n", "    if False:\n", "tests/store/test_known_users.py -k sqlite"),
+    # the audit
+    mutant("the chain leaves out what a row tells", "connectors/audit_chain.py", '"subject", "detail", "chained")', '"subject", "chained")', AUDIT),
+    mutant("rows may be missing in the chain", "connectors/audit_chain.py", "        if number > self.number + 1:\n", "        if False:\n", AUDIT),
+    mutant("rows are cut off at the end", "connectors/audit_chain.py", "        if self.number < head.number:\n", "        if False:\n", AUDIT),
+    mutant("a forged head is followed without a word", "connectors/audit_log.py", "        if found and self._chain.is_genuine(found[0]):\n", "        if found:\n", AUDIT),
+    mutant("retention hides what was changed", "connectors/audit_log.py", "        if walk.count:\n", "        if False:\n", AUDIT),
+    mutant("a revoked token sees on", "control/api/events.py", "if now - checked >= self.check_s:", "if False:", "tests/flow/test_admin_events.py -k revoked"),
+    mutant("forms do what the role may not", "control/operating.py", "        if not grants(scopes, operation.scopes):\n", "        if False:\n", "tests/flow/test_users.py -k no_more"),
 )  # fmt: skip
 
 
