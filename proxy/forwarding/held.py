@@ -6,6 +6,7 @@ Forms and SOAP are read whole. Of ``multipart/form-data``, which carries files, 
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from aiohttp.streams import StreamReader
@@ -17,6 +18,7 @@ from proxy.forwarding.form import field_names, form_values, is_form, refuse_key,
 from proxy.forwarding.formdata import boundary_of, key_fields, without
 from proxy.forwarding.gate import Head
 from proxy.forwarding.keys import NO_KEY, Presented, body_places, find_key
+from proxy.forwarding.links.sent_back import MOST_BYTES
 from proxy.forwarding.nested import multipart
 from proxy.forwarding.permits.graphql import is_json
 from proxy.forwarding.routing import Target, match
@@ -114,8 +116,9 @@ async def freed_body(
 ) -> Freed:
     """The body of a request to a path with places for keys or for addresses in bodies.
 
-    Only forms, SOAP and JSON with such places are held, and only up to ``KNOWN_CALLER_BYTES`` where their
-    length is known; the rest streams, of ``multipart/form-data`` what comes behind its beginning.
+    Only forms, SOAP and JSON with such places are held, where their length is known only up to
+    ``KNOWN_CALLER_BYTES``, JSON up to ``sent_back.MOST_BYTES``. The rest streams, of ``multipart/form-data``
+    what comes behind its beginning.
 
     Args:
         head: as it came.
@@ -135,11 +138,11 @@ async def freed_body(
         body = without(start, key_fields(start, boundary, names))
         refuse_key(body, known.key)
         return _framed(head, start, body, rest=not payload.at_eof())
-    change = _change_of(head, known)
+    change, most = _change_of(head, known)
     if held is None:
-        if change is None or head.length > KNOWN_CALLER_BYTES:
+        if change is None or head.length > most:
             return Freed(head, None, watched=bool(known.places))
-        held = await hold(head, payload, caller, KNOWN_CALLER_BYTES)
+        held = await hold(head, payload, caller, most)
     body = held if change is None else change(held)
     refuse_key(body, known.key)
     spliced = any(place.where == "soap" for place in known.places)
@@ -155,20 +158,19 @@ def _framed(head: Head, start: bytes, body: bytes, *, rest: bool) -> Freed:
     return Freed(head, body, watched=True, rest=True)
 
 
-def _change_of(head: Head, known: Known) -> Callable[[bytes], bytes] | None:
-    """What has to be done to a body of this type; None: nothing."""
+def _change_of(head: Head, known: Known) -> tuple[Callable[[bytes], bytes] | None, int]:
+    """What has to be done to a body of this type (None: nothing), and how many bytes are held for that."""
     names = field_names(known.places)
     if names and is_form(head):
-        return lambda body: without_key(body, names, known.key)
+        return lambda body: without_key(body, names, known.key), KNOWN_CALLER_BYTES
     session = _session_place(head, known.places)
     if session is not None:
-        return lambda body: with_token(
-            body, session.name, closed=session.closed, key=known.key, token=known.token
-        )
+        call = partial(with_token, name=session.name, closed=session.closed, key=known.key, token=known.token)
+        return call, KNOWN_CALLER_BYTES
     coding = head.values.get(b"content-encoding", b"")
     if known.rewritten is not None and is_json(head.values.get(b"content-type", b""), coding):
-        return known.rewritten
-    return None
+        return known.rewritten, MOST_BYTES
+    return None, 0
 
 
 def _session_place(head: Head, places: tuple[KeyPlace, ...]) -> KeyPlace | None:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from proxy.catalog.model import Service
 from proxy.errors import BadRequest, CallerError, NotPermitted
@@ -17,22 +16,21 @@ from proxy.forwarding.links.capability import MARK
 from proxy.forwarding.links.members import Names
 from proxy.forwarding.routing import Route, Target, match, parse_target, resolve_host, rooted_target
 
-# A string that never ends is taken up to the end of the body, so that no byte is looked at twice.
-_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)("?)|[{}\[\]]', re.DOTALL)
-_NAME_ENDS = re.compile(rb"[ \t\r\n]*:")
+# A string with its end, which is a name's where a colon follows. One that never ends is taken up to the end
+# of the body, so that no byte is looked at twice.
+_STRING = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)("[ \t\r\n]*+(:)?)?'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_TOKENS = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+_BEGINS = b"hH\\"  # what an address begins with, in its own letters or escaped
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _ORIGIN = re.compile(rb"(https?://[^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _UNSENDABLE = re.compile(rb"[^\x21-\x7e]|[#\\]")
+MOST_BYTES = (
+    262_144  # of a body in which members are told apart: the worst of them takes a quarter of a second
+)
 
 Own = Callable[[bytes], bytes | None]
 """For an absolute address, the service's own in its place; None: it stays."""
-
-
-class _Inside(NamedTuple):
-    """An object or an array that the scanner is in. ``counts``: values that stand right in it do."""
-
-    is_object: bool
-    counts: bool
 
 
 def may_hold(body: bytes, origins: frozenset[bytes]) -> bool:
@@ -42,9 +40,11 @@ def may_hold(body: bytes, origins: frozenset[bytes]) -> bool:
         body: a JSON text, or not.
         origins: scheme and authority under which the caller reaches the proxy, lower case.
     """
+    if b"\\u00" in body and _ESCAPED_ASCII.search(body) is not None:
+        return True
     low = body.lower()
-    authorities = (origin.partition(b"://")[2] for origin in origins)  # slashes may be escaped
-    return any(authority in low for authority in authorities) or _ESCAPED_ASCII.search(body) is not None
+    authorities = {origin.partition(b"://")[2] for origin in origins}  # slashes may be escaped
+    return any(authority in low for authority in authorities)
 
 
 def with_own(body: bytes, own: Own, names: Names | None = None) -> bytes:
@@ -57,40 +57,33 @@ def with_own(body: bytes, own: Own, names: Names | None = None) -> bytes:
     """
     made: list[bytes] = []
     gone = 0
-    inside = [_Inside(is_object=False, counts=names is None)]
-    name: bytes | None = None
-    for token in _TOKEN.finditer(body):
-        mark, raw = body[token.start() : token.start() + 1], token[1]
-        if raw is not None:
-            if not token[2]:
+    inside: list[tuple[bool, bool]] = []
+    in_object, all_count, name = False, names is None, b""  # of what the scanner is in; the last name in it
+    for token in (_STRINGS if names is None else _TOKENS).finditer(body):
+        raw, end, colon = token.groups()
+        if raw is None:
+            if token[0] == b"{":
+                inside.append((in_object, all_count))
+                all_count = in_object and names is not None and names.is_parent(name)
+                in_object = True
+            elif token[0] == b"[":
+                inside.append((in_object, all_count))
+                all_count = in_object and (all_count or (names is not None and names.wanted(name)))
+                in_object = False
+            elif inside:
+                in_object, all_count = inside.pop()
+            else:
                 break
-            if _NAME_ENDS.match(body, token.end()) is not None:
-                name = raw
-                continue
-            if _counts(inside[-1], name, names):
-                new = _replaced(raw, own)
-                if new is not None:
-                    made += (body[gone : token.start(1)], new)
-                    gone = token.end(1)
-        elif mark == b"{":
-            whole = names is None or (inside[-1].is_object and names.is_parent(name))
-            inside.append(_Inside(is_object=True, counts=whole))
-        elif mark == b"[":
-            inside.append(_Inside(is_object=False, counts=_holds_counting(inside[-1], name, names)))
-        else:
-            inside.pop()
-            if not inside:
-                break
+        elif colon:
+            name = raw
+        elif end is None:
+            break
+        elif raw[:1] in _BEGINS and (all_count or (in_object and names is not None and names.wanted(name))):
+            new = _replaced(raw, own)
+            if new is not None:
+                made += (body[gone : token.start(1)], new)
+                gone = token.end(1)
     return b"".join([*made, body[gone:]]) if made else body
-
-
-def _counts(within: _Inside, name: bytes | None, names: Names | None) -> bool:
-    return within.counts or (within.is_object and names is not None and names.wanted(name))
-
-
-def _holds_counting(within: _Inside, name: bytes | None, names: Names | None) -> bool:
-    """True when the strings in an array that begins here count."""
-    return names is None or (within.is_object and _counts(within, name, names))
 
 
 def _replaced(raw: bytes, own: Own) -> bytes | None:

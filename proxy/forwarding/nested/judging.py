@@ -14,7 +14,7 @@ from proxy.forwarding.gate import Head, Limits, gate
 from proxy.forwarding.injection import Injection, prepare
 from proxy.forwarding.keys import Grant, Presented, find_key
 from proxy.forwarding.links.declared import sent_back_to
-from proxy.forwarding.links.sent_back import Own, may_hold, with_own
+from proxy.forwarding.links.sent_back import MOST_BYTES, Own, may_hold, with_own
 from proxy.forwarding.nested import multipart, objects
 from proxy.forwarding.nested.parts import Envelope, Inner, Outer, numbered
 from proxy.forwarding.nested.targets import Whereabouts, route_of
@@ -211,7 +211,7 @@ class Judge:
         if body is None:
             return None
         if may_hold(body, self._at.ours):
-            names = sent_back_to(route.service, route.path)
+            names = sent_back_to(route.service, route.path) if len(body) <= MOST_BYTES else None
             body = body if names is None else with_own(body, self._own, names)
             body = with_own(body, self._own_or_none)
         refuse_key(body, self._presented.key)
