@@ -276,12 +276,9 @@ async def test_ready_is_the_same_object_from_memory(tmp_path: Path) -> None:
         for _ in range(1000):
             connectors.ready("slack", None)
         assert gc.get_count()[0] - before < 50
-    steps = {"module.ready", "sources.vault.ready"}
-    assert {name.removeprefix("proxy.connectors.") for name in called} == steps | {
-        "dict.get",
-        "support.vaults.__call__",
-    }
-    assert len(called) < 10
+    assert {"proxy.connectors.module.ready", "proxy.connectors.sources.vault.ready"} <= {*called}
+    assert all(name.startswith(("proxy.connectors.", "dict.", "support.vaults.")) for name in called), called
+    assert len(called) < 15
 
 
 def test_from_threads(tmp_path: Path) -> None:
