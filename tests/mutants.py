@@ -93,7 +93,7 @@ MUTANTS = (
     mutant("addresses of other services are sent back", SENT_BACK, "known is None or known.type_id != service.type_id", "known is None", f"{UNIT}/test_sent_back.py"),
     mutant("addresses of other connections are sent back", SENT_BACK, "if route.connection not in {None, whose.connection}:", "if False:", f"{UNIT}/test_sent_back.py"),
     mutant("capability addresses of other keys are sent back", "forwarding/handler/bodies.py", "if grant.record.key_id != arrived.grant.record.key_id:", "if False:", "tests/flow/test_addresses_sent_back.py -k own_key"),
-    mutant("objects in arrays count as the array does", SENT_BACK, "whole = names is None or (inside[-1].is_object and names.is_parent(name))", "whole = inside[-1].counts", "tests/properties/test_sent_back_properties.py"),
+    mutant("objects in arrays count as the array does", SENT_BACK, "all_count = in_object and names is not None and names.is_parent(name)", "all_count = names is None or all_count", "tests/properties/test_sent_back_properties.py"),
     mutant("what follows a form's beginning is not watched", "forwarding/held.py", "return Freed(head, body, watched=True, rest=True)", "return Freed(head, body, watched=False, rest=True)", "tests/flow/test_body_keys.py -k elsewhere"),
     mutant("a key at the end of a form's beginning", "forwarding/upload.py", 'body[-len(watch) :] if body and watch else b""', 'b""', "tests/flow/test_body_keys.py -k elsewhere"),
     mutant("a part that names 401 is refused", "forwarding/nested/refused.py", "_STATUS_LINE.match(head)", "_STATUS_LINE.search(head)", f"{UNIT}/test_refused_parts.py"),
