@@ -11,6 +11,12 @@ from proxy.connectors.store import Asked, Row, Store
 _CONNECTIONS = f"SELECT {', '.join(CONNECTION_COLUMNS)} FROM connections WHERE sequence > $1"  # noqa: S608  # our own column names
 _KEYS = f"SELECT {', '.join((*KEY_COLUMNS, SEAL, SEAL_KEY))} FROM keys WHERE sequence > $1"  # noqa: S608  # our own column names
 
+_PLACE = (
+    "SELECT c.sequence, i.incarnation, (SELECT COUNT(*) FROM connections) AS connections, "
+    "(SELECT key_id FROM data_keys WHERE is_active = 1) AS active_key "
+    "FROM changes c, identity i WHERE c.id = 1 AND i.id = 1"
+)
+
 
 class _SizedContainer(Container[str], Protocol):
     def __len__(self) -> int: ...
@@ -55,12 +61,10 @@ class Changes:
 
 def _asked(since: int) -> tuple[Asked, ...]:
     return (
-        ("SELECT c.sequence, i.incarnation FROM changes c, identity i WHERE c.id = 1 AND i.id = 1",),
+        (_PLACE,),
         (_CONNECTIONS, since),
-        ("SELECT COUNT(*) AS n FROM connections",),
         ("SELECT key_id FROM keys",),
         (_KEYS, since),
-        ("SELECT key_id FROM data_keys WHERE is_active = 1",),
     )
 
 
@@ -90,20 +94,20 @@ async def read_changes(store: Store, known: Known) -> Changes | None:
 
 
 def _changes(since: int, rows: Sequence[Sequence[Row]], ids: frozenset[str] | None = None) -> Changes:
-    place, connections, _, key_ids, keys, active = rows
+    (place, *_), connections, key_ids, keys = rows
     return Changes(
-        int(place[0]["sequence"]),
+        int(place["sequence"]),
         since,
-        str(place[0]["incarnation"]),
+        str(place["incarnation"]),
         ids,
         tuple(connections),
         frozenset(row["key_id"] for row in key_ids),
         tuple(keys),
-        None if not active else str(active[0]["key_id"]),
+        None if place["active_key"] is None else str(place["active_key"]),
     )
 
 
 def _are_all_left(known: Known, changes: Changes, rows: Sequence[Sequence[Row]]) -> bool:
     """None of the known connections is missing: counting them is enough to know."""
     new = sum(row["connection_id"] not in known.held for row in changes.connections)
-    return len(known.held) + new == int(rows[2][0]["n"])
+    return len(known.held) + new == int(rows[0][0]["connections"])

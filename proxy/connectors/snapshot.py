@@ -168,8 +168,8 @@ def advance(previous: Snapshot, changes: Changes, ring: Keyring) -> Snapshot:
         else:
             wrong[row["key_id"]] = fault
     if is_whole or left is not None or not all(_stays(previous.held.get(k), v) for k, v in changed.items()):
-        before = {} if is_whole else {k: v for k, v in previous.held.items() if left is None or k in left}
-        held = Layers({**before, **changed})
+        before = {k: v for k, v in previous.held.items() if left is None or k in left}
+        held = Layers(changed if is_whole else {**before, **changed})
         by_service, credentials = _index(held.values())
     else:
         held = previous.held.changed(changed)

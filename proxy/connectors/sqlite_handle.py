@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -120,7 +121,13 @@ def run(connection: sqlite3.Connection, statement: str, params: Sequence[Any]) -
     """A statement's cursor; only inside of a transaction, so that none counts by itself."""
     if not connection.in_transaction:  # opened again after a failure: what came before in the block is gone
         raise StoreError("the vault's transaction was lost", reason="io")
-    return connection.execute(_PARAMETER.sub(r"?\1", statement), params)
+    return connection.execute(_translated(statement), params)
+
+
+@lru_cache(maxsize=512)
+def _translated(statement: str) -> str:
+    """With SQLite's form of parameters."""
+    return _PARAMETER.sub(r"?\1", statement)
 
 
 def fetch(connection: sqlite3.Connection, statement: str, *params: Any) -> list[Row]:
