@@ -48,7 +48,7 @@ async def create_key(
         ConfigurationError: every value that makes no sense, or the name is taken.
     """
     key_id, key = keys.generate()
-    record = _record(key_id, key, catalog, asked, now)
+    record = _record(key_id, key, catalog, asked, round(now, 3))  # as it is stored, so that it reads the same
     await vault.add_key(record, actor=actor)
     return record, key
 

@@ -24,6 +24,7 @@ async def create_token(
         ConfigurationError: every value that makes no sense, or the name is taken.
     """
     faults: list[Fault] = []
+    now = round(now, 3)  # as it is stored, so that it reads the same
     check_key_name(name, faults)
     granted: set[Scope] = {one for one in SCOPES if one in scopes}
     faults += [

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from support.stores import VaultPlace
-from support.vaults import CANARY, MASTER, NOW, OTHER_MASTER, Clock, key_record, tokens_of
+from support.vaults import CANARY, CATALOG, MASTER, NOW, OTHER_MASTER, Clock, key_record, tokens_of
 
 from proxy.connectors.masterkey import GivenKey
 from proxy.connectors.model import Tokens
@@ -19,6 +19,7 @@ from proxy.connectors.store import Asked, Row
 from proxy.connectors.vault import Vault
 from proxy.errors import ConfigurationError, StateError, StoreError
 from proxy.keys import KeyRecord
+from proxy.operations.keys import KeyRequest, create_key, key_document
 from proxy.secret import Secret
 
 pytestmark = pytest.mark.usefixtures("runner")
@@ -466,3 +467,13 @@ async def test_a_secret_for_a_purpose(place: VaultPlace) -> None:
         assert secret != vault.secret_for("something else")
     async with place.opened() as again:
         assert again.secret_for("capability addresses") == secret
+
+
+async def test_a_key_made_just_before_a_second_reads_the_same_when_stored(place: VaultPlace) -> None:
+    """Times are stored in milliseconds: what the answer to a creation says of them is what is read later."""
+    async with place.opened() as vault:
+        made, _ = await create_key(
+            vault, CATALOG, KeyRequest("k", ["slack"], expires="1h"), now=NOW + 0.9997, actor="ann"
+        )
+    async with place.opened() as vault:
+        assert key_document(vault.keys()[made.key_id], None, NOW) == key_document(made, None, NOW)
