@@ -14,6 +14,8 @@ from support.upstream import Peer, Script, Upstream, answer, chunk
 
 from proxy.forwarding.limits import DataPlaneOptions
 
+pytestmark = pytest.mark.traced
+
 HOSTS = (
     *("api.github.com", "uploads.github.com", "codeload.github.com", "slack.com", "files.slack.com"),
     *("graph.microsoft.com", "contoso.sharepoint.com", "api.box.com", "upload.box.com", "upload.app.box.com"),

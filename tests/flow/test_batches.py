@@ -11,6 +11,8 @@ from support.upstream import Upstream, answer, chunk, replying
 
 from proxy import keys
 
+pytestmark = pytest.mark.traced
+
 HOSTS = ("www.googleapis.com", "graph.microsoft.com", "acme.my.salesforce.com")
 TOKENS = {"googlecalendar": "ya29.real-google-0123456789", "outlook": "EwB_real-graph-0123456789"}
 HOST = "proxy.example"

@@ -14,6 +14,8 @@ from support.raw import document
 from support.upstream import Upstream
 from yarl import URL
 
+pytestmark = pytest.mark.traced
+
 DENIED = {
     "loopback": "127.0.0.1",
     "loopback_net": "127.8.9.10",

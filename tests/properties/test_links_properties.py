@@ -19,6 +19,8 @@ from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.links.members import Members, Names
 from proxy.forwarding.routing import match, parse_target, resolve_host, rooted_target
 
+pytestmark = pytest.mark.traced
+
 SERVICES = load_catalog().services
 IDS = frozenset(SERVICES)
 BASE = b"https://proxy.example:8443"

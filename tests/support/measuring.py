@@ -1,8 +1,9 @@
 """What of a test run coverage looks at: a pytest plugin.
 
 To trace a program costs about as much as what it does, and most programs that tests start do what tests in this
-process have done. So a program counts only where its test is marked ``traced``. Coverage looks away from
-properties and from tests marked ``untraced``: they repeat a thousand times what other tests do once.
+process have done. So a program counts only where its test is marked ``traced``. Coverage looks away from tests
+marked ``untraced`` and from properties, if they are not marked ``traced``: they repeat a thousand times what
+other tests do once.
 """
 
 import os
@@ -26,10 +27,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """An untraced test runs at the speed that it has without coverage."""
     tracer = coverage.Coverage.current()
-    repeats = item.get_closest_marker("untraced") or getattr(
-        getattr(item, "obj", None), "is_hypothesis_test", False
-    )
-    if tracer is None or not repeats:
+    if tracer is None or not _repeats(item):
         return (yield)
     tracer.stop()
     try:
@@ -48,6 +46,13 @@ def untraced_programs() -> Generator[None, None, None]:
         yield
     finally:
         _tell_programs(traced=before)
+
+
+def _repeats(item: pytest.Item) -> bool:
+    if item.get_closest_marker("untraced") is not None:
+        return True
+    is_property = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return is_property and not _is_traced(item)
 
 
 def _is_traced(item: pytest.Item) -> bool:
