@@ -4,10 +4,13 @@ import asyncio
 from pathlib import Path
 
 import aiohttp
+import pytest
 from support.browser import Browser
 from support.crew import Crew, Service, answer
 from support.otlp import Receiver
 from support.serving import until
+
+pytestmark = pytest.mark.traced
 
 CALLER = "203.0.113.7"
 SAYS = {"X-Forwarded-For": f"198.51.100.1, {CALLER}"}

@@ -12,7 +12,7 @@ from support.providers.oidc import Oidc
 from support.providers.real import PASSWORD, USER
 from support.serving import QUICK, Serve
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.traced]
 
 
 @pytest.fixture(scope="module")
