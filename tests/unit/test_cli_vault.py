@@ -268,3 +268,24 @@ def test_a_changed_audit_is_a_fault(cli: Inside) -> None:
     assert (found.code, "row 1: was changed" in found.err, "1 faults" in found.out) == (1, True, True)
     checked = cli("check")
     assert (checked.code, "audit: row 1: was changed" in checked.err) == (3, True)
+
+
+def test_a_key_widened_in_the_file_is_named_and_signed_only_on_word(cli: Inside) -> None:
+    """``check`` and ``vault sign`` name the row; it is in force again only after --all; pasted commands find the vault."""
+    where = ("--data-dir", str(cli.data))
+    made = cli("keys", "create", "ci", "--allow", "slack:GET", "--json").document
+    with contextlib.closing(sqlite3.connect(cli.data / "vault.db")) as database, database:
+        database.execute("UPDATE keys SET permits = '[\"*\"]'")
+    assert cli("keys", "list", "--json").document == []
+    checked = cli("check", *where)
+    assert checked.code == 0
+    told = f"the row {made['id']!r} of keys was changed outside of connector-proxy and is not in force"
+    assert told in checked.out + checked.err
+    assert f"'connector-proxy vault sign --data-dir {cli.data}'" in checked.out + checked.err
+    rows = [{"table": "keys", "row": made["id"], "why": "changed"}]
+    assert cli("vault", "sign", "--json").document == {"rows": rows, "signed": False}
+    assert cli("keys", "list", "--json").document == []
+    signed = cli("vault", "sign", "--all")
+    assert (made["id"] in signed.out, str(cli.data) in signed.err) == (True, True)
+    assert [one["permits"] for one in cli("keys", "list", "--json").document] == [["*"]]
+    assert "as this release wrote it" in cli("vault", "sign").out
