@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 
-KEPT = 1024  # places; what comes then is counted as ``other``
+KEPT = 4096  # places; what comes then is counted as ``other``
 OTHER = ("other", "-", "-", "other", "other")
-_CLASSES: Mapping[str, str] = {
+METHOD_CLASS: Mapping[str, str] = {
     **dict.fromkeys(("GET", "HEAD", "OPTIONS"), "read"),
     **dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), "write"),
 }
 _STATUSES = tuple(f"{first}xx" for first in range(10))
+
+Place = tuple[str, str | None, str | None, str, int, str]
+"""Key id, service, connection, class of the method, status, and how the request ended."""
 
 
 def outcome_of(outcome: str, status: int) -> str:
@@ -17,23 +20,27 @@ def outcome_of(outcome: str, status: int) -> str:
 
 
 class KeyCalls:
-    """Counts by key id, service, connection (``-`` for none), class of the method, and what came of it."""
+    """Counts by place; each request adds to one."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, ...], int] = {}
+        self._counts: dict[Place, int] = {}
+        self._rest = 0
 
-    def count(
-        self, key_id: str, service: str | None, connection: str | None, method: str, outcome: str
-    ) -> None:
+    def count(self, place: Place) -> None:
         """Count a request that is over."""
-        place = (key_id, service or "-", connection or "-", _CLASSES.get(method, "other"), outcome)
         try:
             self._counts[place] += 1
         except KeyError:
-            if len(self._counts) >= KEPT:
-                place = OTHER
-            self._counts[place] = self._counts.get(place, 0) + 1
+            if len(self._counts) < KEPT:
+                self._counts[place] = 1
+            else:
+                self._rest += 1
 
     def tally(self) -> dict[str, int]:
-        """The counts since the start, by place with spaces between its parts."""
-        return {" ".join("_".join(part.split()) for part in place): n for place, n in self._counts.items()}
+        """The counts since the start, by key, service, connection (``-`` for none), class and outcome."""
+        found = {" ".join(OTHER): self._rest} if self._rest else {}
+        for (key_id, service, connection, kind, status, ended), n in self._counts.items():
+            parts = (key_id, service or "-", connection or "-", kind, outcome_of(ended, status))
+            name = " ".join("_".join(part.split()) for part in parts)
+            found[name] = found.get(name, 0) + n
+        return found

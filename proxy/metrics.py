@@ -28,15 +28,10 @@ from proxy.exposition import (
     families,
     family,
 )
-from proxy.keycalls import KeyCalls
+from proxy.keycalls import METHOD_CLASS, KeyCalls
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NONE = "none"
-
-_METHOD_CLASS: Mapping[str, str] = {
-    **dict.fromkeys(("GET", "HEAD", "OPTIONS"), "read"),
-    **dict.fromkeys(("POST", "PUT", "PATCH", "DELETE"), "write"),
-}
 
 
 class Histogram:
@@ -110,7 +105,7 @@ class ServiceMetrics:
             added: seconds of it not spent waiting for the service; None when nothing was forwarded.
             first_byte: seconds from sending to the first byte of the answer; None when there was none.
         """
-        place = (_METHOD_CLASS.get(method, "other"), status)
+        place = (METHOD_CLASS.get(method, "other"), status)
         try:
             self.requests[place] += 1
         except KeyError:
@@ -200,7 +195,7 @@ class Metrics(Collector):
             target: likewise; only its shape is kept.
         """
         key = "_".join(key_id.split())
-        method = method if method in _METHOD_CLASS else "other"
+        method = method if method in METHOD_CLASS else "other"
         place = f"{key} {self.service(service).service} {method} {shape_of(target)}"
         if place not in self._observed and len(self._observed) >= OBSERVED_KEPT:
             place = "other other other other"

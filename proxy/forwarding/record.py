@@ -11,7 +11,7 @@ from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headroom import Headroom
 from proxy.forwarding.timeline import Timeline, Trace
-from proxy.keycalls import outcome_of
+from proxy.keycalls import METHOD_CLASS
 from proxy.metrics import Metrics
 from proxy.problems import row
 
@@ -134,8 +134,10 @@ class Recorder:
         if record.observed is not None:
             self._metrics.observed(record.key_id or "", record.service, record.method, record.path)
         if record.key_id is not None:
-            what = outcome_of(record.outcome, record.status)
-            self._metrics.calls.count(record.key_id, record.service, record.connection, record.method, what)
+            kind = METHOD_CLASS.get(record.method, "other")
+            self._metrics.calls.count(
+                (record.key_id, record.service, record.connection, kind, record.status, record.outcome)
+            )
         self._metrics.service(record.service).record(
             record.method,
             record.status,

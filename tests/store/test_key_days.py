@@ -6,7 +6,7 @@ from support.vaults import NOW, Clock
 
 from proxy.connectors.audit import About
 from proxy.connectors.key_days import MOST_TOLD, day_of
-from proxy.keycalls import KEPT, KeyCalls, outcome_of
+from proxy.keycalls import KEPT, KeyCalls
 
 pytestmark = pytest.mark.usefixtures("runner")
 DAY = 86_400.0
@@ -55,12 +55,12 @@ async def test_a_row_has_an_end(place: VaultPlace) -> None:
 
 
 def test_what_is_counted_in_a_process_has_an_end() -> None:
-    """Methods and statuses are classes, and places beyond a number are one (R158)."""
+    """What is told of a status is its class, and places beyond a number are one (R158)."""
     calls = KeyCalls()
-    calls.count("declared:a b", "slack", None, "PROPFIND", outcome_of("answered", 207))
-    calls.count("k", None, None, "GET", outcome_of("refused", 404))
+    calls.count(("declared:a b", "slack", None, "other", 207, "answered"))
+    calls.count(("k", None, None, "read", 404, "refused"))
     assert calls.tally() == {"declared:a_b slack - other 2xx": 1, "k - - read refused": 1}
     for at in range(2 * KEPT):
-        calls.count(f"k{at}", "slack", "work", "POST", "2xx")
+        calls.count((f"k{at}", "slack", "work", "write", 200 + at % 2, "answered"))
     assert len(calls.tally()) == KEPT + 1
     assert calls.tally()["other - - other other"] == KEPT + 2
