@@ -7,6 +7,8 @@ import pytest
 from support.lab import HOST, Lab
 from support.proxy import TOKEN, service_file
 
+pytestmark = pytest.mark.traced
+
 FORM = b"application/x-www-form-urlencoded"
 PLACES = """
 [[key_places]]

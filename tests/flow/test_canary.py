@@ -16,6 +16,8 @@ from support.proxy import service_file
 from support.serving import QUICK, Serve, get, until
 from support.upstream import Upstream
 
+pytestmark = pytest.mark.traced
+
 ACCESS = "canaryACCESS" + "a1b2c3d4e5"
 REFRESH = "canaryREFRESH" + "f6a7b8c9d0"
 STATIC = "canarySTATIC" + "e1f2a3b4c5"

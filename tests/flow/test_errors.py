@@ -18,6 +18,8 @@ from support.upstream import Gone, Peer, replying, silent
 from proxy import keys, problems
 from proxy.errors import RequestError
 
+pytestmark = pytest.mark.traced
+
 Provoke = Callable[[Lab], Awaitable[strict.Message]]
 CASES: dict[str, Provoke] = {}
 

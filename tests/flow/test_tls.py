@@ -10,6 +10,8 @@ from support.proxy import service_file
 from support.raw import document
 from support.upstream import Peer, Upstream, answer, replying
 
+pytestmark = pytest.mark.traced
+
 BAD = ("self-signed", "stranger", "wrong-name", "expired", "old", "no-tls")
 
 

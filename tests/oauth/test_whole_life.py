@@ -20,6 +20,8 @@ from support.serving import QUICK, Serve, declared_key, get, until
 from proxy.cli.root import tree
 from proxy.cli.session import run
 
+pytestmark = pytest.mark.traced
+
 KEY, HASHED = declared_key()
 INTERRUPTED = "refresh_interrupted"
 
