@@ -152,7 +152,7 @@ def test_every_table_of_access_is_guarded() -> None:
     schema = (Path(__file__).parents[2] / "proxy/connectors/schema.py").read_text()
     others = {
         "changes", "data_keys", "canary", "connections", "audit", "identity", "refreshes", "registrations", "flows",
-        "notices", "idempotency", "row_seals", "audit_chain",
+        "notices", "idempotency", "row_seals", "audit_chain", "observed", "key_days",
     }  # fmt: skip
     made = {
         line.split("CREATE TABLE ")[1].split()[0] for line in schema.splitlines() if "CREATE TABLE " in line
