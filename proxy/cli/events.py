@@ -16,7 +16,7 @@ from yarl import URL
 
 from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.cli.remote import BY_SOCKET, UNIX, Remote, RemoteError, document_of, unreached
+from proxy.cli.remote import BY_SOCKET, UNIX, Remote, RemoteError, document_of, opened_session, unreached
 from proxy.cli.session import ACTOR, FAILED, JsonOption, run_loop, with_vault
 from proxy.cli.target import Target, anywhere
 from proxy.connectors.vault import Vault
@@ -124,7 +124,7 @@ async def _watched(remote: Remote, query: Mapping[str, str]) -> AsyncGenerator[_
     times = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=_SILENCE_S)
     headers = {"Authorization": f"Bearer {remote.token.reveal()}", "Accept": "text/event-stream"}
     url = remote.url.join(URL(_ADDRESS)).with_query(query)
-    async with aiohttp.ClientSession(connector=remote.connector(), timeout=times) as session:
+    async with opened_session(remote, times) as session:
         try:
             async with session.get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status != _OK:

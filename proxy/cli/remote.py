@@ -1,5 +1,6 @@
 """A server's admin API, driven from here: the same operations, documents and errors as on a vault."""
 
+import asyncio
 import json
 import ssl
 import uuid
@@ -35,6 +36,7 @@ _ROOT = "/api/v1"
 UNIX = "unix:"
 BY_SOCKET = URL("http://localhost")  # a name that every control plane answers to
 _TIMES = aiohttp.ClientTimeout(total=150.0, sock_connect=10.0)
+_TURNS = 4  # of the loop, in which a TLS connection that was cut is gone
 _MAX_ANSWER, _MAX_TOKEN = 16_777_216, 4096
 _TRIES = 2
 _FLAGS: Mapping[bool, str] = {True: "true", False: "false"}
@@ -153,9 +155,22 @@ def _text_of(file: Path, option: str, most: int) -> str:
 
 
 @asynccontextmanager
+async def opened_session(
+    remote: Remote, times: aiohttp.ClientTimeout
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session with it, of which nothing is left in the event loop afterwards."""
+    try:
+        async with aiohttp.ClientSession(connector=remote.connector(), timeout=times) as session:
+            yield session
+    finally:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
 async def opened_remote(remote: Remote) -> AsyncIterator["RemoteOperator"]:
     """A connection to it, for as long as something is to be done."""
-    async with aiohttp.ClientSession(connector=remote.connector(), timeout=_TIMES) as session:
+    async with opened_session(remote, _TIMES) as session:
         yield RemoteOperator(remote, session)
 
 
