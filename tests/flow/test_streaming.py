@@ -84,8 +84,8 @@ class TestFlushing:
                 await turns.put(piece)
                 await caller.until(piece)
             await turns.put(b"")
-            ending = await caller.ending()
-        message = strict.responses(ending.data, [b"GET"], closed=ending.closed)
+            await caller.until(b"\r\n0\r\n\r\n")
+        message = strict.responses(bytes(caller.received), [b"GET"], closed=False)
         assert (message.dirty, message.messages[0].body) == (None, b"firstsecond")
 
     async def test_upload_is_not_buffered(self, lab: Lab) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,8 @@ from typing import Any, Self
 from proxy.connectors.postgres import PostgresStore
 from proxy.secret import Secret
 
+_PORTS = range(16_000, 32_000)
+_TRIES = 5
 _USER = "nobody"  # PostgreSQL refuses to run as root
 _READY = "database system is ready to accept connections"
 _QUICK = {  # a server that nobody needs after the tests; kill -9 of it loses nothing all the same
@@ -239,12 +242,12 @@ class Pooler:
         self._folder = Path(tempfile.mkdtemp(prefix="pgb-", dir="/tmp"))  # readable by the user it runs as
         self._folder.chmod(0o755)
         self._process: subprocess.Popen[str] | None = None
-        self.port = _free_port()
+        self.port = 0
         (self._folder / "users").write_text('"postgres" ""\n')
         self._settings = self._folder / "settings"
-        self._settings.write_text(
+        self._text = (
             f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nunix_socket_dir =\n"
             f"auth_type = any\nauth_file = {self._folder / 'users'}\n"
             f"pool_mode = transaction\ndefault_pool_size = {connections}\n"
         )
@@ -253,6 +256,19 @@ class Pooler:
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         program = shutil.which("pgbouncer", path=path)
         assert program is not None, "pgbouncer is not installed"
+        said = ""
+        for _ in range(_TRIES):  # a port that was free a moment ago may be somebody's by now
+            said = self._started(program)
+            if "process up" in said:
+                return self
+            self._stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        raise AssertionError(f"pgbouncer did not start: {said}")
+
+    def _started(self, program: str) -> str:
+        """What it says up to the line that it is up, or all of it."""
+        self.port = _free_port()
+        self._settings.write_text(f"{self._text}listen_port = {self.port}\n")
         self._process = subprocess.Popen(
             [program, str(self._settings)],
             stderr=subprocess.PIPE,
@@ -261,15 +277,23 @@ class Pooler:
             **_as_user(),
         )
         assert self._process.stderr is not None
-        assert any("process up" in line for line in self._process.stderr), "pgbouncer did not start"
-        return self
+        said = ""
+        for line in self._process.stderr:
+            said += line
+            if "process up" in line:
+                break
+        return said
 
-    def __exit__(self, *_: object) -> None:
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             assert self._process.stderr is not None
             self._process.stderr.close()
+            self._process = None
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def url(self, database: str) -> Secret:
@@ -318,6 +342,9 @@ def _others_of(pid: int) -> list[int]:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """One below those that the system gives to connections, so that it is free again after a restart."""
+    for port in random.sample(_PORTS, k=200):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")

@@ -35,12 +35,19 @@ class Tally:
 
 
 async def play_requests(
-    address: Address, key: str, prefix: str, upstream: Upstream, cases: Sequence[Case]
+    address: Address,
+    key: str,
+    prefix: str,
+    upstream: Upstream,
+    cases: Sequence[Case],
+    *,
+    patience: float = DEADLINE,
 ) -> Tally:
     """Each case on a connection of its own, many at a time; then everything that reached the upstream is judged.
 
     ``prefix`` is the path under which the proxy serves ``upstream``. A sentinel request follows every answer
-    that leaves the connection open: it has to be answered as itself.
+    that leaves the connection open: it has to be answered as itself. ``patience``: seconds of silence that
+    are a hang.
     """
     tally = Tally(len(cases))
     gate = asyncio.Semaphore(WIDTH)
@@ -51,7 +58,8 @@ async def play_requests(
             data = concrete(case, key, f"{prefix}/c/{number}")
             sentinel = request("GET", f"{prefix}/sentinel/{number}", key=key, close=True)
             tally.faults.extend(
-                f"{case.name}: {fault}" for fault in await _play(address, case, data, sentinel, tally)
+                f"{case.name}: {fault}"
+                for fault in await _play(address, case, data, sentinel, tally, patience)
             )
 
     await asyncio.gather(*(one(number, case) for number, case in enumerate(cases)))
@@ -66,13 +74,15 @@ async def play_requests(
     return tally
 
 
-async def _play(address: Address, case: Case, data: bytes, sentinel: bytes, tally: Tally) -> list[str]:
+async def _play(  # noqa: PLR0917  # a step of play_requests, with all that it has
+    address: Address, case: Case, data: bytes, sentinel: bytes, tally: Tally, patience: float
+) -> list[str]:
     async with calling(address) as caller:
         sending = asyncio.create_task(caller.send(data))
         sent_sentinel = False
         faults: list[str] = []
         try:
-            while await caller.more(DEADLINE):
+            while await caller.more(patience):
                 if not sent_sentinel and _answered_and_open(caller):
                     sent_sentinel = True
                     await sending
@@ -132,7 +142,13 @@ def answering(cases: Sequence[Answer]) -> Script:
 
 
 async def play_answers(
-    address: Address, key: str, prefix: str, upstream: Upstream, cases: Sequence[Answer]
+    address: Address,
+    key: str,
+    prefix: str,
+    upstream: Upstream,
+    cases: Sequence[Answer],
+    *,
+    patience: float = DEADLINE,
 ) -> Tally:
     """Asks for every answer once, on a connection of its own, and judges what the caller got."""
     tally = Tally(len(cases))
@@ -142,7 +158,7 @@ async def play_answers(
     async def one(number: int, case: Answer) -> None:
         async with gate, calling(address) as caller:
             await caller.send(request(case.method, f"{prefix}/a/{number}", key=key, close=True))
-            ending = await caller.ending()
+            ending = await caller.ending(patience)
         tally.faults.extend(f"{case.name}: {fault}" for fault in _judge(case, ending.data, ending.how, tally))
 
     async def must_end(number: int, case: Answer) -> None:

@@ -147,10 +147,10 @@ async def test_the_suite_finds_the_naive_twin_broken(authority: Authority, tmp_p
     async with upstream.running():
         with NaiveProcess(tmp_path / "naive", upstream=upstream.address, ca_file=authority.ca_file) as twin:
             cases = [case for case in corpus.requests() if not case.name.startswith("size/")][::3]
-            asked = await play_requests(twin.address, twin.key, "", upstream, cases)
+            asked = await play_requests(twin.address, twin.key, "", upstream, cases, patience=3)
             answers = [case for case in corpus.answers() if "endless" not in case.name and not case.extra]
             await upstream.fresh(answering(answers))
-            answered = await play_answers(twin.address, twin.key, "", upstream, answers)
+            answered = await play_answers(twin.address, twin.key, "", upstream, answers, patience=3)
 
             async def dies(peer: Peer) -> None:
                 await peer.request()
