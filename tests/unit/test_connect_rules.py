@@ -138,6 +138,9 @@ HOSTS = (
     "0x7f000001",
     "evil.com@app.example.com",
     "app.example.com.evil.com",
+    "%65vil.com",
+    "evil.com:443",
+    "[::1]/x",
 )
 LEADS = (
     "//", "///", "////", "/\\", "\\/", "\\\\", "/\\/", "/\t/", "/\n/", "/ /", "/.//", "/..//", "/./", "/../", "/%2f/", "/%5c", "/%09/",
@@ -147,6 +150,11 @@ LEADS = (
     "https://app.example.com.", "https://app.example.com\\@", "https://app.example.com%2f@", "https://app.example.com:x@",
     "https://app.example.com//", "https://app.example.com/\\", "https://app.example.com/..//", "?//", "#//", "", "./", "../", "x/",
 )  # fmt: skip
+
+
+def test_the_list_is_long() -> None:
+    """The places that only look like ours are over 500."""
+    assert len(set(LEADS)) * len(set(HOSTS)) > 500
 
 
 @pytest.mark.parametrize("good", GOOD)
