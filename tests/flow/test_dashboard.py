@@ -57,7 +57,8 @@ async def test_nobody_sees_a_page_without_signing_in(tmp_path: Path) -> None:
         await connected(one)
         for place in PAGES:
             assert (await stranger.open(one.public_url + place)).url.path == "/sign-in", place
-        for place in (f"{HERE}/freeze", f"{HERE}/disconnect", "/keys/new", "/keys/revoke-all", "/password"):
+        writes = ("/connections/freeze-all", "/keys/new", "/keys/revoke-all", "/password")
+        for place in (f"{HERE}/freeze", f"{HERE}/disconnect", *writes):
             asked = await stranger.ask(one.public_url + place, "POST", {"name": "x"})
             assert (asked.status, asked.headers["Location"][:9]) == (303, "/sign-in?"), place
         assert one.connection() is not None
@@ -156,6 +157,15 @@ async def test_an_account_is_connected_and_ended_from_the_pages(tmp_path: Path) 
         assert "was frozen by an operator" in (await browser.open(one.public_url)).text
         page = await post(browser, page, f"{HERE}/thaw")
         assert "Active" in page.text
+        page = await browser.open(f"{one.public_url}/connections")
+        page = await post(browser, page, "/connections/freeze-all")
+        assert "1 account is frozen" in page.text
+        found = one.connection()
+        assert found is not None
+        assert found.cause == "operator"
+        page = await post(browser, page, "/connections/thaw-all")
+        assert "1 account is in use again" in page.text
+        page = await browser.open(one.public_url + HERE)
         page = await post(browser, page, f"{HERE}/disconnect")
         assert "is revoked at the provider" in page.text
         assert one.connection() is None

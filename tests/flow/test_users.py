@@ -63,6 +63,8 @@ async def test_what_each_role_may(tmp_path: Path, role: Role) -> None:
         assert revealing.status == {"viewer": 403, "operator": 400, "admin": 200}[role]
         stopped = await send(browser, home, "/keys/revoke-all")
         assert (stopped.status == 403) == (role == "viewer")
+        stopped = await send(browser, home, "/connections/freeze-all")
+        assert (stopped.status == 403) == (role == "viewer")
         actors = {entry.actor for entry in await one.vault.audit() if entry.action == "key.create"}
         assert actors == (set() if role == "viewer" else {"user:ada"})
 

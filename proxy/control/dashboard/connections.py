@@ -97,6 +97,8 @@ class ConnectionPages:
         here = "/connections/{service}/{name}"
         self.frame.shown(app, "/connections", self._list)
         self.frame.shown(app, here, self._show)
+        self.frame.done(app, "/connections/freeze-all", self._freeze_all, back="/connections")
+        self.frame.done(app, "/connections/thaw-all", self._thaw_all, back="/connections")
         for action, handler in {
             "verify": self._verify,
             "default": self._default,
@@ -172,6 +174,18 @@ class ConnectionPages:
         await self._do("thaw", request, visitor)
         self.frame.notices.add(visitor, "good", "It is in use again.")
         return standing.place
+
+    async def _freeze_all(self, _: web.Request, __: MultiMapping[str], visitor: Visitor) -> str:
+        done = await self.frame.ground.operating.by(visitor, "connections.freeze_all")
+        accounts = "1 account is" if done["count"] == 1 else f"{done['count']} accounts are"
+        self.frame.notices.add(visitor, "good", f"{accounts} frozen: no token is handed out.")
+        return "/connections"
+
+    async def _thaw_all(self, _: web.Request, __: MultiMapping[str], visitor: Visitor) -> str:
+        done = await self.frame.ground.operating.by(visitor, "connections.thaw_all")
+        accounts = "1 account is" if done["count"] == 1 else f"{done['count']} accounts are"
+        self.frame.notices.add(visitor, "good", f"{accounts} in use again.")
+        return "/connections"
 
     async def _disconnect(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
         one = (await self._standing(request)).connection
