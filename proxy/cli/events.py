@@ -16,7 +16,7 @@ from yarl import URL
 
 from proxy.catalog.model import Catalog
 from proxy.cli import output
-from proxy.cli.remote import BY_SOCKET, UNIX, Remote, RemoteError, document_of, opened_session, unreached
+from proxy.cli.remote import BY_SOCKET, UNIX, Remote, RemoteError, cut, document_of, opened_session, unreached
 from proxy.cli.session import ACTOR, FAILED, JsonOption, run_loop, with_vault
 from proxy.cli.target import Target, anywhere
 from proxy.connectors.vault import Vault
@@ -130,8 +130,11 @@ async def _watched(remote: Remote, query: Mapping[str, str]) -> AsyncGenerator[_
                 if answer.status != _OK:
                     document_of(answer.status, await answer.read())
                     raise RemoteError(f"the server answered {answer.status}")
-                async for event in _events(answer.content):
-                    yield event
+                try:
+                    async for event in _events(answer.content):
+                        yield event
+                finally:
+                    cut(answer)
         except (TimeoutError, aiohttp.ClientError) as error:
             raise RemoteError(unreached(remote.shown, error)) from None
 

@@ -225,8 +225,16 @@ class RemoteOperator(Operator):
             async for chunk in response.content.iter_any():
                 found += chunk
                 if len(found) > _MAX_ANSWER:
+                    cut(response)
                     raise RemoteError("the server's answer is too long to be one of a control plane")
             return response.status, bytes(found)
+
+
+def cut(response: aiohttp.ClientResponse) -> None:
+    """End an answer that is not read to its end: over TLS its connection would outlive the event loop."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def unreached(url: str, error: Exception) -> str:

@@ -63,7 +63,11 @@ class Inside:
     def __call__(self, *args: str, stdin: bytes = b"") -> Done:
         self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         self._capsys.readouterr()
-        code = run(tree(args), args)
+        before = os.umask(0o022)
+        try:
+            code = run(tree(args), args)
+        finally:
+            os.umask(before)  # `serve` settles its process, which is this one
         out, err = self._capsys.readouterr()
         return Done(code, out, err)
 

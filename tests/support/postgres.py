@@ -243,7 +243,7 @@ class Pooler:
         self._folder.chmod(0o755)
         self._process: subprocess.Popen[str] | None = None
         self.port = 0
-        (self._folder / "users").write_text('"postgres" ""\n')
+        self._write("users", '"postgres" ""\n')
         self._settings = self._folder / "settings"
         self._text = (
             f"[databases]\n* = host=127.0.0.1 port={server.port} user=postgres\n"
@@ -268,7 +268,7 @@ class Pooler:
     def _started(self, program: str) -> str:
         """What it says up to the line that it is up, or all of it."""
         self.port = _free_port()
-        self._settings.write_text(f"{self._text}listen_port = {self.port}\n")
+        self._write("settings", f"{self._text}listen_port = {self.port}\n")
         self._process = subprocess.Popen(
             [program, str(self._settings)],
             stderr=subprocess.PIPE,
@@ -283,6 +283,11 @@ class Pooler:
             if "process up" in line:
                 break
         return said
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / name
+        path.write_text(text)
+        path.chmod(0o644)  # another user reads it, whatever the umask is
 
     def _stop(self) -> None:
         if self._process is not None:
