@@ -109,7 +109,8 @@ def asks(method, url, body=None):
 
 
 async def raw(graph, info, errors=None):
-    return await graph.send_primitive_async(info, "bytes", errors or {"XXX": RefusalError})
+    any_status = {"XXX": RefusalError}  # Kiota's pattern for it
+    return await graph.send_primitive_async(info, "bytes", errors or any_status)
 
 
 async def batched(graph):
