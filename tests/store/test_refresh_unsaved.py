@@ -32,8 +32,9 @@ def without(place: VaultPlace, table: str) -> Iterator[None]:
 
 
 def journal(place: VaultPlace) -> list[Path]:
+    """What was kept; a file that is still being written has a name with a dot before it."""
     folder = place.folder / FOLDER
-    return sorted(folder.iterdir()) if folder.exists() else []
+    return sorted(folder.glob("[!.]*")) if folder.exists() else []
 
 
 async def told(process: Process, outcome: str) -> None:
