@@ -4,7 +4,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 import typer
 
@@ -23,7 +23,7 @@ from proxy.cli.session import (
     with_vault,
 )
 from proxy.connectors.vault import Vault
-from proxy.operations.operation import Asked, Document, Ground, Operation
+from proxy.operations.operation import Asked, Document, Given, Ground, Operation
 from proxy.settings import Settings
 
 P = ParamSpec("P")
@@ -66,7 +66,7 @@ async def pages(
     while True:
         left = _PAGE if most is None else min(_PAGE, most - count)
         asked = {**(query or {}), "limit": left, **({"cursor": cursor} if cursor else {})}
-        page = await operator.do(name, path=path, query=asked)
+        page = await operator.do(name, path=path or {}, query=asked)
         yield page["items"]
         count += len(page["items"])
         cursor = page["next"]
@@ -138,16 +138,9 @@ class Target:
             return run_loop(_locally(settings, None, catalog_of(settings), work))
         return found[0]
 
-    def do(
-        self,
-        name: str,
-        *,
-        path: Mapping[str, str] | None = None,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Document:
+    def do(self, name: str, **given: Unpack[Given]) -> Document:
         """Run one operation."""
-        return self.run(lambda operator: operator.do(name, path=path, query=query, body=body))
+        return self.run(lambda operator: operator.do(name, **given))
 
     def all(
         self, name: str, *, path: Mapping[str, str] | None = None, most: int | None = None, **query: object

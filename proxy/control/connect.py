@@ -5,24 +5,23 @@ that the code stands in no address that a person sees, bookmarks or sends on.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from aiohttp import hdrs, web
 from multidict import MultiMapping
-from yarl import URL
 
 from proxy import log
 from proxy.catalog.model import Catalog, Service
 from proxy.connecting import Connecting
-from proxy.connectors.flow import Flow, Wish, oauth_of
+from proxy.connectors.flow import Flow, Wish
 from proxy.connectors.flows import LIFE_S
 from proxy.connectors.oauth.messages import needs_browser
 from proxy.connectors.outcomes import REASONS, FlowRefused, Outcome
 from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.connectors.vault import Vault
 from proxy.control.browsers import Cookies, check_token, form_token, is_prefetch, read_form
+from proxy.control.connect_form import connect_form
 from proxy.control.html import Pages
 from proxy.control.origin import WrongOriginError, elsewhere
 from proxy.control.returning import safe_return
@@ -136,7 +135,7 @@ class ConnectPages:
             return await self._open(request, service, Secret(request.query["link"]))
         if "flow" in request.query:
             flow, browser = await self._held(request, request.query["flow"])
-            return self._form(flow.service, browser, flow=flow)
+            return connect_form(self.pages, flow.service, browser, flow=flow)
         visitor = await self._visitor(request)
         if visitor is None:
             return SignIn.ask(request) if self.sign_in is not None else self._only_links()
@@ -182,56 +181,13 @@ class ConnectPages:
         name = given.get("connection", SOLE_CONNECTION)
         held = self.vault.snapshot.find(service.type_id, name)
         known = {} if held is None else {**held.connection.metadata, **(held.connection.config or {})}
-        return self._form(
+        return connect_form(
+            self.pages,
             service,
             session,
             name=name,
             params=known,
             return_to=safe_return(given.get("return_to"), self.origins),
-        )
-
-    def _form(
-        self,
-        service: Service,
-        secret: Secret,
-        *,
-        flow: Flow | None = None,
-        fault: str = "",
-        name: str = "",
-        params: Mapping[str, str] | None = None,
-        scopes: tuple[str, ...] | None = None,
-        return_to: str | None = None,
-        status: int = 200,
-    ) -> web.Response:
-        oauth = oauth_of(service)
-        documented = not oauth.scopes or oauth.scopes_verified != "memory"
-        values: dict[str, Any] = {
-            "code": "",
-            "flow_id": "",
-            "name": name,
-            "params": params or {},
-            "confirmed": documented,
-            "scopes": oauth.scopes if scopes is None else scopes,
-        }
-        if flow is not None:
-            values |= {
-                "code": flow.code,
-                "flow_id": flow.flow_id,
-                "name": flow.row.name,
-                "params": flow.params,
-                "confirmed": flow.confirmed,
-                "scopes": flow.scopes if scopes is None else scopes,
-            }
-        return self.pages.page(
-            "connect",
-            status=status,
-            service=service,
-            token=form_token(secret),
-            fault=fault,
-            provider=URL(oauth.authorization_url).host or service.title,
-            asked_params=[one for one in service.params.values() if one.source == "user"],
-            return_to=return_to,
-            **values,
         )
 
     async def _go_on(self, request: web.Request) -> web.Response:
@@ -246,7 +202,9 @@ class ConnectPages:
             try:
                 address = await self.connecting.flows.depart(flow_id, browser, scopes=scopes)
             except ConfigurationError as error:
-                return self._form(flow.service, browser, flow=flow, fault=_sentences(error), status=_BAD)
+                return connect_form(
+                    self.pages, flow.service, browser, flow=flow, fault=_sentences(error), status=_BAD
+                )
             return self.pages.page("leaving", address=address, title=flow.service.title)
         visitor = await self._visitor(request)
         check_token(form, None if visitor is None else visitor.session)
@@ -274,7 +232,8 @@ class ConnectPages:
             flow, browser = await flows.open(service.type_id, begun.link)
             address = await flows.depart(flow.flow_id, browser)
         except ConfigurationError as error:
-            return self._form(
+            return connect_form(
+                self.pages,
                 service,
                 visitor.session,
                 fault=_sentences(error),

@@ -5,7 +5,7 @@ Both take the same way: the form that the operation's schemas say, the scopes, t
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 from aiohttp import hdrs
 
@@ -15,7 +15,7 @@ from proxy.connectors.users import Role
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault, ForbiddenError
 from proxy.operations import fields
-from proxy.operations.operation import Asked, Document, Ground, Operation
+from proxy.operations.operation import Asked, Document, Given, Ground, Operation
 from proxy.operations.schema import faults_of
 from proxy.operations.table import OPERATIONS
 
@@ -55,15 +55,7 @@ class Operating:
             await instance.until_taken(ground.settings.storage.data_dir, after)
         return document
 
-    async def by(
-        self,
-        visitor: Visitor,
-        name: str,
-        *,
-        path: Mapping[str, str] | None = None,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Document:
+    async def by(self, visitor: Visitor, name: str, **given: Unpack[Given]) -> Document:
         """Run one for a person who is signed in; what the body does not give is None in it.
 
         Raises:
@@ -72,14 +64,15 @@ class Operating:
             StateError, StoreError: as the operation does.
         """
         operation, scopes = OPERATIONS[name], ROLE_SCOPES[visitor.role]
-        given = {member: value for member, value in (body or {}).items() if value is not None}
         if not grants(scopes, operation.scopes):
             raise ForbiddenError(Fault("", f"this takes more than the role {visitor.role}"))
+        given["body"] = {member: one for member, one in given.get("body", {}).items() if one is not None}
+        asked = Asked(visitor.actor, scopes=scopes, **given)
         faults = [
-            *(one for part, text in (path or {}).items() for one in faults_of(fields.PATH[part], text, part)),
-            *faults_of(fields.given(operation.query), dict(query or {}), ""),
-            *([] if operation.body is None else faults_of(operation.body, given, "")),
+            *(one for part, text in asked.path.items() for one in faults_of(fields.PATH[part], text, part)),
+            *faults_of(fields.given(operation.query), dict(asked.query), ""),
+            *([] if operation.body is None else faults_of(operation.body, asked.body, "")),
         ]
         if faults:
             raise ConfigurationError(*faults)
-        return await self.run(operation, Asked(visitor.actor, path or {}, query or {}, given, scopes))
+        return await self.run(operation, asked)

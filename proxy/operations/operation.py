@@ -6,7 +6,7 @@ get the same documents and the same errors.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
 
 from proxy.admintokens import Scope, grants
 from proxy.assembly.inforce import declared_keys
@@ -23,6 +23,14 @@ from proxy.settings import Settings
 Schema = Mapping[str, Any]
 Document = Mapping[str, Any]
 Method = Literal["GET", "POST", "PUT", "DELETE"]
+
+
+class Given(TypedDict, total=False):
+    """What an operation is given: members of its path, its query and its body."""
+
+    path: Mapping[str, str]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,14 @@
 
 import asyncio
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from support import raw, strict
-from support.proxy import ProxyProcess
-from support.upstream import Upstream, answer, replying
-
-from proxy import keys
+from support import raw
+from support.shipped import World, second_key, served
+from support.upstream import answer, replying
 
 HOSTS = ("graph.microsoft.com", "slack.com", "files.slack.com", "api.notion.com")
 TOKENS = {name: f"real-token-of-{name}-0123456789" for name in ("outlook", "slack", "notion")}
@@ -22,49 +19,12 @@ OURS, OWN = BASE + "/outlook/v1.0/users/%C3%A9?a=b", "https://graph.microsoft.co
 JSON = (b"Content-Type", b"application/json")
 
 
-class World:
-    """A proxy before the upstream; ``other`` is a second key."""
-
-    def __init__(self, upstream: Upstream, proxy: ProxyProcess, other: str) -> None:
-        self.upstream = upstream
-        self.proxy = proxy
-        self.other = other
-
-    async def post(
-        self, target: str, body: bytes, *, media: str = "application/json", key: str = "", **fields: str
-    ) -> strict.Message:
-        """What is told of a POST; nothing else has arrived upstream before."""
-        await self.upstream.fresh()
-        given = [("Content-Type", media), *((name.replace("_", "-"), one) for name, one in fields.items())]
-        return await raw.call(
-            self.proxy.address, "POST", target, key=key or self.proxy.key, fields=given, body=body
-        )
-
-    def arrived(self) -> strict.Message:
-        (message,) = self.upstream.seen()
-        assert self.proxy.key.encode() not in bytes(self.upstream.peers[0].received)
-        return message
-
-
 @pytest.fixture(scope="module")
 def world(runner, authority, tmp_path_factory) -> Iterator[World]:
-    upstream = Upstream(authority.server(*HOSTS))
-    runner.run(upstream.start())
-    other = keys.generate()[1].reveal()
-    digest = hashlib.sha256(other.encode()).hexdigest()
-    proxy = ProxyProcess(
-        tmp_path_factory.mktemp("sent_back") / "proxy",
-        ca_file=authority.ca_file,
-        connect_to={f"{host}:443": upstream.address for host in HOSTS},
-        settings={
-            "egress": {"allow_addresses": ["127.0.0.1/32"]},
-            "keys.other": {"hash": f"sha256:{digest}", "allow": ["*"]},
-        },
-        environment={f"CONNECTOR_PROXY_TOKEN_{name.upper()}": token for name, token in TOKENS.items()},
-    )
-    with proxy:
+    other, table = second_key("*")
+    folder, settings = tmp_path_factory.mktemp("sent_back"), {"keys.other": table}
+    with served(runner, authority, folder, HOSTS, tokens=TOKENS, settings=settings) as (upstream, proxy):
         yield World(upstream, proxy, other)
-    runner.run(upstream.stop())
 
 
 async def test_a_reference_arrives_as_the_services_own(world: World) -> None:
@@ -172,6 +132,6 @@ async def test_a_capability_address_comes_back_to_its_own_key_only(world: World)
     assert (await world.post("/slack/chat.postMessage", json.dumps(blocks).encode())).status == 200
     sent = json.loads(world.arrived().body)["blocks"]
     assert [one["slack_file"]["url"] for one in sent] == [upload, private]
-    refused = await world.post("/slack/chat.postMessage", json.dumps(blocks).encode(), key=world.other)
+    refused = await world.post("/slack/chat.postMessage", json.dumps(blocks).encode(), key=world.second)
     assert world.upstream.peers == []
     assert b"given to another key" in refused.body

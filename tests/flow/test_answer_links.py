@@ -4,13 +4,12 @@ import asyncio
 import gzip
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from support import plane, raw, strict
-from support.proxy import ProxyProcess
-from support.upstream import Peer, Script, Upstream, answer, chunk
+from support.shipped import World, served
+from support.upstream import Peer, Script, answer, chunk
 
 from proxy.forwarding.limits import DataPlaneOptions
 
@@ -30,12 +29,8 @@ def token(service: str) -> str:
     return f"real-token-of-{service}-0123456789"
 
 
-class World:
-    """A proxy before the upstream."""
-
-    def __init__(self, upstream: Upstream, proxy: ProxyProcess) -> None:
-        self.upstream = upstream
-        self.proxy = proxy
+class Links(World):
+    """A proxy before the upstream, and what a client does with the addresses of an answer."""
 
     async def says(self, *parts: bytes) -> None:
         """From now on each request is answered so."""
@@ -64,7 +59,7 @@ class World:
         await self.upstream.fresh()
         return await self.call(method, url.removeprefix(BASE), **options)  # type: ignore[arg-type]  # passed on
 
-    def arrived(self) -> tuple[str | None, strict.Message]:
+    def arrived_at(self) -> tuple[str | None, strict.Message]:
         """The only request that arrived, and the name that was asked for."""
         (peer,) = self.upstream.peers
         (message,) = self.upstream.seen()
@@ -73,40 +68,28 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(runner, authority, tmp_path_factory) -> Iterator[World]:
-    upstream = Upstream(authority.server(*HOSTS))
-    runner.run(upstream.start())
-    folder: Path = tmp_path_factory.mktemp("links")
-    proxy = ProxyProcess(
-        folder / "proxy",
-        ca_file=authority.ca_file,
-        connect_to={f"{host}:443": upstream.address for host in HOSTS},
-        settings={
-            "egress": {"allow_addresses": ["127.0.0.1/32"]},
-            "keys.narrow": {"hash": "sha256:" + "0" * 64, "allow": ["github"]},
-            "sources.one_drive": {
-                "kind": "static",
-                "token": {"env": "ONE_DRIVE"},
-                "connection_config": {"tenant_name": "contoso"},
-            },
-            "sources.salesforce": {
-                "kind": "static",
-                "token": {"env": "SALESFORCE"},
-                "connection_config": {"instance_url": "https://acme.my.salesforce.com"},
-            },
-        },
-        environment={
-            **{f"CONNECTOR_PROXY_TOKEN_{name.upper()}": token(name) for name in TOKENS},
-            "ONE_DRIVE": token("one_drive"),
-            "SALESFORCE": token("salesforce"),
-        },
-    )
-    with proxy:
-        yield World(upstream, proxy)
-    runner.run(upstream.stop())
+def world(runner, authority, tmp_path_factory) -> Iterator[Links]:
+    configs = {
+        "one_drive": {"tenant_name": "contoso"},
+        "salesforce": {"instance_url": "https://acme.my.salesforce.com"},
+    }
+    sources = {
+        f"sources.{name}": {"kind": "static", "token": {"env": name.upper()}, "connection_config": config}
+        for name, config in configs.items()
+    }
+    with served(
+        runner,
+        authority,
+        tmp_path_factory.mktemp("links"),
+        HOSTS,
+        tokens={name: token(name) for name in TOKENS},
+        settings={"keys.narrow": {"hash": "sha256:" + "0" * 64, "allow": ["github"]}, **sources},
+        environment={name.upper(): token(name) for name in configs},
+    ) as (upstream, proxy):
+        yield Links(upstream, proxy)
 
 
-async def test_github_pages_and_objects(world: World) -> None:
+async def test_github_pages_and_objects(world: Links) -> None:
     """Link, ``url`` and templates lead back through the proxy with the token; texts and html_url stay byte for byte."""
     document = b'[{"url": "https:\\/\\/api.github.com\\/repos\\/o\\/r", "html_url":"https://github.com/o/r", "labels_url":"https://api.github.com/repos/o/r/labels{/name}", "n": 1.0e2, "body":"see \\"url\\":\\"https://api.github.com/x\\""}]'
     link = b'<https://api.github.com/user/repos?page=2>; rel="next"'
@@ -121,12 +104,12 @@ async def test_github_pages_and_objects(world: World) -> None:
     assert (told.value("content-type"), told.value("etag")) == (JSON[1], b'W/"a1"')
     assert told.value("link") == b'<http://proxy.example/github/user/repos?page=2>; rel="next"'
     await world.follow(json.loads(told.body)[0]["url"])
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert (host, request.target) == ("api.github.com", b"/repos/o/r")
     assert request.value("authorization") == b"Bearer " + token("github").encode()
 
 
-async def test_a_redirect_to_a_presigned_host(world: World) -> None:
+async def test_a_redirect_to_a_presigned_host(world: Links) -> None:
     """A download's redirect is followed through the proxy, with no credential at all, and nothing of ours arrives."""
     await world.says(
         answer(302, b"", (b"Location", b"https://codeload.github.com/o/r/legacy.zip/main?token=A%2Fb&x"))
@@ -135,14 +118,14 @@ async def test_a_redirect_to_a_presigned_host(world: World) -> None:
     place = (told.value("location") or b"").decode()
     for key in (False, True):  # clients keep their credential when a redirect stays on the same origin
         assert (await world.follow(place, key=key)).status == 200
-        host, request = world.arrived()
+        host, request = world.arrived_at()
         assert (host, request.target) == ("codeload.github.com", b"/o/r/legacy.zip/main?token=A%2Fb&x")
         assert request.values("authorization") == []
         assert world.proxy.key.encode() not in bytes(world.upstream.peers[0].received)
         assert token("github").encode() not in bytes(world.upstream.peers[0].received)
 
 
-async def test_slack_uploads_and_private_files(world: World) -> None:
+async def test_slack_uploads_and_private_files(world: Links) -> None:
     """``upload_url`` needs no key and takes none along; ``url_private`` needs the key and gets the token."""
     files = {
         "url_private": "https://files.slack.com/files-pri/T1-F1/a.png",
@@ -155,18 +138,18 @@ async def test_slack_uploads_and_private_files(world: World) -> None:
     assert (
         await world.follow(told["upload_url"], "POST", body=b"bytes", Content_Type="image/png")
     ).status == 200
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert (host, request.target, request.body) == ("files.slack.com", b"/upload/v1/CwABAAAA", b"bytes")
     assert request.values("authorization") == []
     assert (await world.follow(told["files"][0]["url_private"], key=False)).status == 401
     assert world.upstream.seen() == []
     await world.follow(told["files"][0]["url_private"])
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert (host, request.target) == ("files.slack.com", b"/files-pri/T1-F1/a.png")
     assert request.value("authorization") == b"Bearer " + token("slack").encode()
 
 
-async def test_graph_pages_and_upload_sessions(world: World) -> None:
+async def test_graph_pages_and_upload_sessions(world: Links) -> None:
     """``@odata.nextLink`` keeps its query byte for byte; a presigned ``uploadUrl`` is written to without a token."""
     next_link = "https://graph.microsoft.com/v1.0/me/drive/root/children?$top=2&$skiptoken=X%27a&f=b"
     upload = "https://contoso.sharepoint.com/_api/v2.0/drives/b!x/items/1/uploadSession?guid='a'&tempauth=e.y"
@@ -176,18 +159,18 @@ async def test_graph_pages_and_upload_sessions(world: World) -> None:
     await world.says(answer(200, text.encode(), JSON))
     told = json.loads((await world.call("GET", "/one_drive/v1.0/me/drive/root/children?$top=2")).body)
     await world.follow(told["@odata.nextLink"])
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert f"https://{host}{request.target.decode()}" == next_link
     assert request.value("authorization") == b"Bearer " + token("one_drive").encode()
     piece = {"Content_Range": "bytes 0-4/5"}
     await world.follow(told["uploadUrl"], "PUT", body=b"12345", **piece)
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert f"https://{host}{request.target.decode()}" == upload
     assert request.values("authorization") == []
     assert request.value("content-range") == b"bytes 0-4/5"
 
 
-async def test_box_upload_sessions(world: World) -> None:
+async def test_box_upload_sessions(world: Links) -> None:
     """All of ``session_endpoints`` lead to the host that they name, with the token."""
     parts = "https://upload.app.box.com/api/2.0/files/upload_sessions/F9"
     body = {
@@ -199,29 +182,29 @@ async def test_box_upload_sessions(world: World) -> None:
     told = json.loads((await world.call("POST", "/box/2.0/files/upload_sessions", body=b"{}")).body)
     assert told["other"] == body["other"]
     await world.follow(told["session_endpoints"]["upload_part"], "PUT", body=b"part")
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert f"https://{host}{request.target.decode()}" == parts
     assert request.value("authorization") == b"Bearer " + token("box").encode()
 
 
-async def test_google_documents_and_resumable_uploads(world: World) -> None:
+async def test_google_documents_and_resumable_uploads(world: Links) -> None:
     """A discovery document's roots and a resumable upload's Location; other paths are not asked for plain bodies."""
     body = {"rootUrl": "https://www.googleapis.com/", "baseUrl": "https://www.googleapis.com/drive/v3/"}
     await world.says(answer(200, json.dumps(body).encode(), JSON))
     told = json.loads((await world.call("GET", "/googledrive/discovery/v1/apis/drive/v3/rest")).body)
     assert told["baseUrl"] == BASE + "/googledrive/drive/v3/"
     await world.follow(told["rootUrl"] + "upload/drive/v3/files?uploadType=resumable", "POST", body=b"")
-    assert world.arrived()[1].target == b"/upload/drive/v3/files?uploadType=resumable"
+    assert world.arrived_at()[1].target == b"/upload/drive/v3/files?uploadType=resumable"
     session = b"https://www.googleapis.com/upload/drive/v3/files?uploadType=resumable&upload_id=A-b_c"
     await world.says(answer(200, b'{"rootUrl":"https://www.googleapis.com/"}', JSON, (b"Location", session)))
     told_ = await world.call("POST", "/googledrive/upload/drive/v3/files", body=b"{}", Accept_Encoding="gzip")
     assert world.upstream.seen()[0].values("accept-encoding") == [b"gzip"]
     assert told_.body == b'{"rootUrl":"https://www.googleapis.com/"}'
     await world.follow((told_.value("location") or b"").decode(), "PUT", body=b"x")
-    assert world.arrived()[1].target == session.removeprefix(b"https://www.googleapis.com")
+    assert world.arrived_at()[1].target == session.removeprefix(b"https://www.googleapis.com")
 
 
-async def test_salesforce_identity(world: World) -> None:
+async def test_salesforce_identity(world: Links) -> None:
     """``identity`` leads to the login host and ``urls.*`` to the instance, both with the token."""
     body = {
         "identity": "https://login.salesforce.com/id/00D/005",
@@ -233,7 +216,7 @@ async def test_salesforce_identity(world: World) -> None:
     assert told["nextRecordsUrl"] == body["nextRecordsUrl"]
     assert told["urls"]["rest"] == BASE + "/salesforce/services/data/v{version}/"
     await world.follow(told["identity"])
-    host, request = world.arrived()
+    host, request = world.arrived_at()
     assert (host, request.target) == ("login.salesforce.com", b"/id/00D/005")
 
 
@@ -241,7 +224,7 @@ ADDRESS = b'{"url":"https://api.github.com/a"}'
 MAPPED = ADDRESS.replace(b"https://api.github.com", BASE.encode() + b"/github")
 
 
-async def test_a_body_in_pieces(world: World) -> None:
+async def test_a_body_in_pieces(world: Links) -> None:
     """A chunked body, cut inside the address, comes out chunked and mapped; what precedes it is not held back."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     filler, rest = b'[{"a":"' + b"x" * 5000 + b'"},', ADDRESS + b"]"
@@ -266,7 +249,7 @@ async def test_a_body_in_pieces(world: World) -> None:
     assert told.framing == "chunked"
 
 
-async def test_a_large_body_with_a_length(world: World) -> None:
+async def test_a_large_body_with_a_length(world: Links) -> None:
     """A body that does not come at once loses its length, which nobody knows any more; HTTP/1.0 gets it up to the end."""
     body = b"[" + b",".join([ADDRESS] * 40_000) + b"]"
     await world.says(answer(200, body, JSON))
@@ -295,21 +278,21 @@ async def test_a_large_body_with_a_length(world: World) -> None:
         (200, b")]}'" + ADDRESS, [JSON]),
     ],
 )
-async def test_bodies_that_pass(world: World, status: int, body: bytes, fields: list) -> None:
+async def test_bodies_that_pass(world: Links, status: int, body: bytes, fields: list) -> None:
     """A coding, a range, an event stream, a text, nothing that says JSON: the bytes are the service's."""
     await world.says(answer(status, body, *fields, (b"ETag", b'W/"a"')))
     told = await world.call("GET", "/github/a")
     assert (told.status, told.body) == (status, body)
 
 
-async def test_head_tells_what_get_would(world: World) -> None:
+async def test_head_tells_what_get_would(world: Links) -> None:
     """HEAD of a JSON resource: no length, which would be that of another body, and the same weak ETag."""
     await world.says(answer(200, b"", JSON, (b"Content-Length", b"34"), (b"ETag", b'"a"'), length=False))
     told = await world.call("HEAD", "/github/a")
     assert (told.value("content-length"), told.value("etag")) == (None, b'W/"a"')
 
 
-async def test_services_without_links_pass(world: World) -> None:
+async def test_services_without_links_pass(world: Links) -> None:
     """A service whose file declares none keeps body, length, ETag and the caller's codings."""
     body = b'{"url":"https://api.notion.com/v1/x"}'
     await world.says(answer(200, body, JSON, (b"ETag", b'"a"')))
@@ -318,7 +301,7 @@ async def test_services_without_links_pass(world: World) -> None:
     assert world.upstream.seen()[0].values("accept-encoding") == [b"gzip"]
 
 
-async def test_capabilities_are_refused_as_a_whole(world: World) -> None:
+async def test_capabilities_are_refused_as_a_whole(world: Links) -> None:
     """A changed address, made-up ones and other methods: 403 or 405 in our words, and nothing leaves the proxy."""
     await world.says(answer(302, b"", (b"Location", b"https://codeload.github.com/o/r/zip?t=1")))
     place = ((await world.call("GET", "/github/repos/o/r/zipball")).value("location") or b"").decode()
@@ -338,7 +321,7 @@ async def test_capabilities_are_refused_as_a_whole(world: World) -> None:
     assert world.upstream.seen() == []
 
 
-async def test_the_log_names_no_capability(world: World) -> None:
+async def test_the_log_names_no_capability(world: Links) -> None:
     """What makes such an address good for everybody who reads it is not written to the log."""
     await world.says(answer(302, b"", (b"Location", b"https://codeload.github.com/o/r/zip")))
     place = ((await world.call("GET", "/github/repos/o/r/zipball")).value("location") or b"").decode()

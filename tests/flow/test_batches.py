@@ -1,15 +1,12 @@
 """Batches over sockets: shipped services before a TLS upstream; every part is judged before anything leaves."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 
 import pytest
 from support import nested, raw, strict
-from support.proxy import ProxyProcess
-from support.upstream import Upstream, answer, chunk, replying
-
-from proxy import keys
+from support.shipped import World, second_key, served
+from support.upstream import answer, chunk
 
 pytestmark = pytest.mark.traced
 
@@ -19,79 +16,40 @@ HOST = "proxy.example"
 BASE = "http://" + HOST
 GET = b"GET /googlecalendar/calendar/v3/calendars/primary HTTP/1.1\nHost: proxy.example\nAuthorization: Bearer %b\n\n"
 MIXED = nested.MIXED.decode()
+BATCH = "/outlook/v1.0/$batch"
 
 
-class World:
-    """A proxy before the upstream; ``narrow`` may read one calendar and one's own profile."""
-
-    def __init__(self, upstream: Upstream, proxy: ProxyProcess, narrow: str) -> None:
-        self.upstream = upstream
-        self.proxy = proxy
-        self.narrow = narrow
-
-    async def send(
-        self,
-        target: str,
-        body: bytes,
-        media: str,
-        *,
-        key: str | None = "",
-        answering: bytes = b"",
-        **fields: str,
-    ) -> strict.Message:
-        """POSTs a batch and tells what came back; nothing else has arrived upstream before."""
-        await self.upstream.fresh(replying(answering) if answering else None)
-        given = [
-            ("Content-Type", media),
-            *((name.replace("_", "-"), value) for name, value in fields.items()),
-        ]
-        known = self.proxy.key if key == "" else key
-        return await raw.call(self.proxy.address, "POST", target, key=known, fields=given, body=body)
+class Batches(World):
+    """A proxy before the upstream; the second key may read one calendar and one's own profile."""
 
     async def google(self, *parts: bytes, **more: object) -> strict.Message:
         body = nested.requests(*parts)
-        return await self.send("/googlecalendar/batch/calendar/v3", body, MIXED, **more)  # type: ignore[arg-type]  # passed on
+        return await self.post("/googlecalendar/batch/calendar/v3", body, MIXED, **more)  # type: ignore[arg-type]  # passed on
 
     async def graph(
         self, *urls: str, key: str | None = "", answering: bytes = b"", **members: object
     ) -> strict.Message:
-        body = nested.objects(*urls, **members)
-        return await self.send("/outlook/v1.0/$batch", body, "application/json", key=key, answering=answering)
-
-    def arrived(self) -> strict.Message:
-        (message,) = self.upstream.seen()
-        assert self.proxy.key.encode() not in bytes(self.upstream.peers[0].received)
-        return message
+        return await self.post(BATCH, nested.objects(*urls, **members), key=key, answering=answering)
 
 
 @pytest.fixture(scope="module")
-def world(runner, authority, tmp_path_factory) -> Iterator[World]:
-    upstream = Upstream(authority.server(*HOSTS))
-    runner.run(upstream.start())
-    narrow = keys.generate()[1].reveal()
-    digest = hashlib.sha256(narrow.encode()).hexdigest()
-    allow = ["googlecalendar:GET:/calendar/v3/calendars/*", "outlook:GET:/v1.0/me"]
-    proxy = ProxyProcess(
-        tmp_path_factory.mktemp("batches") / "proxy",
-        ca_file=authority.ca_file,
-        connect_to={f"{host}:443": upstream.address for host in HOSTS},
-        settings={
-            "egress": {"allow_addresses": ["127.0.0.1/32"]},
-            "keys.narrow": {"hash": f"sha256:{digest}", "allow": allow},
-            "sources.salesforce": {
-                "kind": "static",
-                "token": {"env": "SALESFORCE"},
-                "connection_config": {"instance_url": "https://acme.my.salesforce.com"},
-            },
-        },
-        environment={
-            **{f"CONNECTOR_PROXY_TOKEN_{name.upper()}": token for name, token in TOKENS.items()},
-            "SALESFORCE": "00D_real-salesforce-0123456789",
-        },
-    )
-    with proxy:
-        yield World(upstream, proxy, narrow)
-    runner.run(upstream.stop())
+def world(runner, authority, tmp_path_factory) -> Iterator[Batches]:
+    narrow, table = second_key("googlecalendar:GET:/calendar/v3/calendars/*", "outlook:GET:/v1.0/me")
+    salesforce = {
+        "kind": "static",
+        "token": {"env": "SALESFORCE"},
+        "connection_config": {"instance_url": "https://acme.my.salesforce.com"},
+    }
+    with served(
+        runner,
+        authority,
+        tmp_path_factory.mktemp("batches"),
+        HOSTS,
+        tokens=TOKENS,
+        settings={"keys.narrow": table, "sources.salesforce": salesforce},
+        environment={"SALESFORCE": "00D_real-salesforce-0123456789"},
+    ) as (upstream, proxy):
+        yield Batches(upstream, proxy, narrow)
 
 
 def code(message: strict.Message) -> str:
@@ -99,7 +57,7 @@ def code(message: strict.Message) -> str:
     return str(told[0]["errorCode"] if isinstance(told, list) else told["code"])
 
 
-async def test_a_google_batch_arrives_as_google_wants_it(world: World) -> None:
+async def test_a_google_batch_arrives_as_google_wants_it(world: Batches) -> None:
     """Parts lose prefix and key, the batch gets the token once, and its answer is asked for without a coding."""
     part = GET % world.proxy.key.encode()
     told = await world.google(part, part, Accept_Encoding="gzip")
@@ -113,7 +71,7 @@ async def test_a_google_batch_arrives_as_google_wants_it(world: World) -> None:
     assert TOKENS["googlecalendar"].encode() not in arrived.body
 
 
-async def test_a_key_that_stands_in_the_parts_only_counts(world: World) -> None:
+async def test_a_key_that_stands_in_the_parts_only_counts(world: Batches) -> None:
     """The field in the parts is a key place that the file declares; without one there is none."""
     key = world.proxy.key.encode()
     assert (await world.google(GET % key, GET % key, key=None)).status == 200
@@ -124,20 +82,20 @@ async def test_a_key_that_stands_in_the_parts_only_counts(world: World) -> None:
     assert world.upstream.peers == []
 
 
-async def test_one_part_without_permit_refuses_the_batch(world: World) -> None:
+async def test_one_part_without_permit_refuses_the_batch(world: Batches) -> None:
     """Nothing of a batch leaves when one part may not go; the answer names the part (R85)."""
-    good, bad = GET % world.narrow.encode(), b"POST /calendar/v3/calendars/primary/events HTTP/1.1\n\n{}"
-    assert (await world.google(good, key=world.narrow)).status == 200
-    told = await world.google(good, bad, key=world.narrow)
+    good, bad = GET % world.second.encode(), b"POST /calendar/v3/calendars/primary/events HTTP/1.1\n\n{}"
+    assert (await world.google(good, key=world.second)).status == 200
+    told = await world.google(good, bad, key=world.second)
     assert (told.status, code(told)) == (403, "not_permitted")
     assert "part 2 of the batch" in json.loads(told.body)["detail"]
     assert world.upstream.peers == []
-    assert (await world.graph("/me", key=world.narrow)).status == 200
-    assert (await world.graph("/me", "/users", key=world.narrow)).status == 403
+    assert (await world.graph("/me", key=world.second)).status == 200
+    assert (await world.graph("/me", "/users", key=world.second)).status == 403
     assert world.upstream.peers == []
 
 
-async def test_a_graph_batch_arrives_relative_to_its_version(world: World) -> None:
+async def test_a_graph_batch_arrives_relative_to_its_version(world: Batches) -> None:
     """Absolute addresses of the proxy become what Graph documents, and the parts lose their credentials."""
     fields = {"Authorization": f"Bearer {world.proxy.key}", "Accept": "application/json"}
     told = await world.graph(BASE + "/outlook/v1.0/me", "/me/messages", headers=fields)
@@ -149,7 +107,7 @@ async def test_a_graph_batch_arrives_relative_to_its_version(world: World) -> No
     assert [one["headers"] for one in sent] == [{"Accept": "application/json"}] * 2
 
 
-async def test_addresses_in_answers_inside_an_answer(world: World) -> None:
+async def test_addresses_in_answers_inside_an_answer(world: Batches) -> None:
     """Google's Location fields and Graph's links and Location members lead back through the proxy; bodies stay."""
     place = b"https://www.googleapis.com/calendar/v3/x"
     head = b"HTTP/1.1 201 Created\nLocation: %b\nContent-Length: %d\n\n%b"
@@ -190,10 +148,10 @@ async def test_addresses_in_answers_inside_an_answer(world: World) -> None:
         ("/salesforce/services/data/v59.0/composite/batch", "application/json"),
     ],
 )
-async def test_other_spellings_and_other_batches_stay_closed(world: World, target: str, media: str) -> None:
+async def test_other_spellings_and_other_batches_stay_closed(world: Batches, target: str, media: str) -> None:
     """Only the declared path, to the byte, is read as a batch; everything like one is closed to every key."""
     body = nested.objects("/me") if media != MIXED else nested.requests(b"GET /calendar/v3/x HTTP/1.1\n\n")
-    told = await world.send(target, body, media)
+    told = await world.post(target, body, media)
     assert (told.status, code(told)) in {
         (403, "credential_path"),
         (404, "unknown_service"),
@@ -202,16 +160,11 @@ async def test_other_spellings_and_other_batches_stay_closed(world: World, targe
     assert world.upstream.peers == []
 
 
-async def test_what_is_no_batch_does_not_leave(world: World) -> None:
+async def test_what_is_no_batch_does_not_leave(world: Batches) -> None:
     """A malformed one is a 400, a large one a 413, and no method but POST is taken."""
-    assert code(await world.send("/outlook/v1.0/$batch", b"{}", "application/json")) == "bad_request"
-    assert (
-        code(await world.send("/outlook/v1.0/$batch", b" " * 4_200_000, "application/json"))
-        == "body_too_large"
-    )
+    assert code(await world.post(BATCH, b"{}")) == "bad_request"
+    assert code(await world.post(BATCH, b" " * 4_200_000)) == "body_too_large"
     for method, body in (("GET", None), ("PUT", b"{}"), ("POST", None)):
-        told = await raw.call(
-            world.proxy.address, method, "/outlook/v1.0/$batch", key=world.proxy.key, body=body
-        )
+        told = await raw.call(world.proxy.address, method, BATCH, key=world.proxy.key, body=body)
         assert told.status in {400, 403}
     assert world.upstream.peers == []

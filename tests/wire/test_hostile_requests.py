@@ -58,7 +58,8 @@ async def test_every_prefix_waits(short: Lab, report) -> None:
     early: list[str] = []
 
     async def one(prefix: bytes, in_head: int) -> None:
-        started = asyncio.get_running_loop().time()  # the proxy counts from the connection, not from the bytes
+        # The proxy counts from the connection, not from the bytes.
+        started = asyncio.get_running_loop().time()
         async with calling(short.proxy.address) as caller:
             await caller.send(prefix)
             try:

@@ -143,8 +143,9 @@ class ConnectionPages:
         self, action: str, request: web.Request, visitor: Visitor, query: Mapping[str, bool] | None = None
     ) -> Mapping[str, Any]:
         named = f"{request.match_info['service']}@{request.match_info['name']}"
-        operating = self.frame.ground.operating
-        return await operating.by(visitor, f"connections.{action}", path={"connection": named}, query=query)
+        return await self.frame.ground.operating.by(
+            visitor, f"connections.{action}", path={"connection": named}, query=query or {}
+        )
 
     async def _verify(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         standing = await self._standing(request)

@@ -65,7 +65,7 @@ class UserPages:
         body: Mapping[str, Any] | None = None,
     ) -> Mapping[str, Any]:
         path = {} if request is None else {"user": request.match_info["name"]}
-        return await self.frame.ground.operating.by(visitor, f"users.{action}", path=path, body=body)
+        return await self.frame.ground.operating.by(visitor, f"users.{action}", path=path, body=body or {})
 
     async def _add(self, _: web.Request, form: MultiMapping[str], visitor: Visitor) -> web.Response | str:
         name = text_of(form, "name")
