@@ -3,10 +3,12 @@ ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_ROOT_USER_ACTION=ignore
+# `--build-arg LOCK=requirements-otel.lock` for an image that can send traces.
+ARG LOCK=requirements.lock
 WORKDIR /src
-COPY requirements.lock requirements-build.lock ./
+COPY requirements.lock requirements-otel.lock requirements-build.lock ./
 RUN python -m venv /opt/connector-proxy \
- && /opt/connector-proxy/bin/python -m pip install --require-hashes --no-deps -r requirements.lock
+ && /opt/connector-proxy/bin/python -m pip install --require-hashes --no-deps -r "${LOCK}"
 RUN python -m venv /build \
  && /build/bin/python -m pip install --require-hashes --no-deps -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./

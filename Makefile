@@ -69,6 +69,7 @@ lock: $(VENV)/.dev ## resolves the dependencies of pyproject.toml anew, releases
 	$(COMPILE) -o requirements.lock pyproject.toml
 	$(COMPILE) -c requirements.lock -o requirements-build.lock --group build
 	$(COMPILE) -c requirements.lock -c requirements-build.lock -o requirements-dev.lock pyproject.toml --group dev
+	$(COMPILE) -c requirements-dev.lock --extra otel -o requirements-otel.lock pyproject.toml
 	$(COMPILE) -c requirements-dev.lock -o tests/benchmarks/requirements.lock --group bench
 	$(COMPILE) -c requirements-dev.lock -o tests/sdk/requirements.lock --group sdk
 	$(COMPILE) -o tests/sdk_full/requirements.lock --group sdk-full

@@ -8,6 +8,7 @@ from proxy.history import MINUTES
 
 KEPT = 500  # connections; beyond them the one that was told of longest ago is forgotten
 _MINUTE_S = 60.0
+FRESH_S = 300.0  # limits begin anew: what was told longer ago says nothing of now
 
 
 @dataclass(slots=True)
@@ -54,6 +55,16 @@ class Budgets:
         found = [(one, [one.lowest.get(number) for number in numbers]) for one in self._kept.values()]
         told = [(one, minutes) for one, minutes in found if any(minutes)]
         return sorted(told, key=lambda one: _order(one[0]))
+
+    def shares(self) -> dict[str, float]:
+        """Service -> the least share of a limit that a connection of it has left, told within 5 minutes."""
+        since = self._clock() - FRESH_S
+        shares: dict[str, float] = {}
+        for one in self._kept.values():
+            share = one.last.left.share
+            if share is not None and one.last.at >= since:
+                shares[one.service] = min(share, shares.get(one.service, share))
+        return shares
 
 
 def _order(one: Budget) -> tuple[bool, float, str, str]:

@@ -61,6 +61,12 @@ class ControlSide:
         self.history = History(core.metrics.whole, time.time)
         self.take_budgets: Callable[[], Iterable[Told]] = tuple
         self.budgets = Budgets(time.time)
+        core.metrics.gauge(
+            "rate_limit_left_ratio",
+            "Least share of a service's limits that is left, of what it told in the last 5 minutes",
+            lambda: self._budgets().shares(),
+            label="service",
+        )
         self._calls = DataPath(core, core.settings.control.origin(texts(sockets.control)))
         self._tls = certificates.control_context(core.settings)
         self._runner = ControlRunner(

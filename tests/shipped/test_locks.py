@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCKS = (
     "requirements.lock",
     "requirements-build.lock",
+    "requirements-otel.lock",
     "requirements-dev.lock",
     "tests/benchmarks/requirements.lock",
     "tests/sdk/requirements.lock",
@@ -51,6 +52,13 @@ def group(name: str) -> list[Requirement]:
 WANTED = {
     "requirements.lock": [Requirement(text) for text in PROJECT["project"]["dependencies"]],
     "requirements-build.lock": group("build"),
+    "requirements-otel.lock": [
+        Requirement(text)
+        for text in (
+            *PROJECT["project"]["dependencies"],
+            *PROJECT["project"]["optional-dependencies"]["otel"],
+        )
+    ],
     "requirements-dev.lock": [
         *map(Requirement, PROJECT["project"]["dependencies"]),
         *(
@@ -112,7 +120,7 @@ def test_the_lock_of_node_packages(folder: str) -> None:
         assert "hasInstallScript" not in package or name in WITH_SCRIPTS, name
 
 
-@pytest.mark.parametrize("lock", LOCKS[:2])
+@pytest.mark.parametrize("lock", LOCKS[:3])
 def test_the_development_lock_holds_the_others(lock: str) -> None:
     """What is tested is what ships: the locks agree on every version."""
     development = pins("requirements-dev.lock")

@@ -92,6 +92,21 @@ def test_an_hour_is_kept() -> None:
     assert budgets.hour() == []
 
 
+def test_the_least_share_of_a_service() -> None:
+    """For a metric: of a service's connections the tightest, while it is news; a service that names no limit has none (R158)."""
+    now = 600_000.0
+    budgets = Budgets(lambda: now)
+    budgets.take(
+        [Told("github", "wide", Left(90, 100), now), Told("github", "tight", Left(5, 100), now - 200)]
+    )
+    budgets.take([Told("linear", "plain", Left(2, None), now), Told("clickup", "none", Left(0, 0), now)])
+    assert budgets.shares() == {"github": 0.05, "clickup": 0.0}
+    now += 101
+    assert budgets.shares() == {"github": 0.9, "clickup": 0.0}
+    now += 200
+    assert budgets.shares() == {}
+
+
 def test_memory_is_bounded() -> None:
     """However many connections and minutes there are, so many are kept: those told of last."""
     now = 600_000.0

@@ -113,8 +113,10 @@ class OidcPages:
             if REASONS[refused.reason].counts:
                 self.attempts.failed(request.remote or "")
             response = self._send_to_refusal(refused)
-        except (StoreError, StateError):
-            response = self._send_to_refusal(SignInRefused("not_stored"))
+        except (StoreError, StateError) as error:
+            unsaved = SignInRefused("not_stored", why=str(error))
+            self._note(unsaved, request)
+            response = self._send_to_refusal(unsaved)
         self.cookies.forget(response, _COOKIE)
         return response
 
