@@ -18,9 +18,9 @@ HEAD = b"%b /test/x HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n"
 def hasty(
     runner: asyncio.Runner, authority: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Lab]:
-    """A proxy with short timeouts (seconds: head 1, keep-alive 3)."""
+    """A proxy with short timeouts (seconds: head 1, keep-alive 6)."""
     folder = tmp_path_factory.mktemp("hasty")
-    lab = Lab(authority, folder, settings={"timeouts": {**SHORT, "keep_alive": 3.0}})
+    lab = Lab(authority, folder, settings={"timeouts": {**SHORT, "keep_alive": 6.0}})
     runner.run(lab.start())
     with lab.proxy:
         yield lab

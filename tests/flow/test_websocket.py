@@ -283,11 +283,12 @@ async def test_silence_both_ways_ends_it(own: Lab) -> None:
     async with own.calling() as busy, own.calling() as idle:
         await opened(idle, "/plain/idle", own.proxy.key)
         await opened(busy, "/plain/busy", own.proxy.key)
-        for _ in range(6):
+        ending = asyncio.create_task(idle.ending(30))
+        while not ending.done():
             await busy.send(b"x")
             await busy.until(b"x")
-            await asyncio.sleep(0.5)
-        assert (await idle.ending(2)).closed
+            await asyncio.sleep(0.3)
+        assert (await ending).closed
         await busy.send(b"y")
         await busy.until(b"y")
     event = await logged(own, "/plain/idle")
