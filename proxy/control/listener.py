@@ -12,6 +12,7 @@ from proxy.errors import BadRequest
 
 LOOK_S = 13.0  # in step with nobody who asks every so many seconds
 LONGEST_LOOKS = 8  # over a minute and a half: connecting an account takes under one
+_UNSEEN = (True, 0, 0)
 _SERVER_FAULT = 500
 
 
@@ -19,7 +20,8 @@ class _Connection(RequestHandler):
     """One connection. aiohttp's own error page quotes the request's bytes and names its version.
 
     Nor has aiohttp a limit for how long a head or body may take. So every ``LOOK_S`` a connection is looked
-    at, and ends when two looks find no request and no further one, or ``LONGEST_LOOKS`` the same one.
+    at, and ends when two looks find no request and no further one, or ``LONGEST_LOOKS`` the same one with
+    nothing more of its answer sent. Streams of events send something every 10 seconds.
     """
 
     __slots__ = ("_looks", "_seen", "_timer")
@@ -27,7 +29,7 @@ class _Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look for the first time in a while."""
         super().connection_made(transport)
-        self._seen = (True, 0)
+        self._seen = _UNSEEN
         self._looks = 0
         self._timer = self._loop.call_later(LOOK_S, self._look)
 
@@ -37,7 +39,8 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        seen = (self._current_request is None, self._request_count)
+        request = self._current_request
+        seen = (request is None, self._request_count, 0 if request is None else request.writer.output_size)
         self._looks = self._looks + 1 if seen == self._seen else 1
         self._seen = seen
         if self._looks >= (2 if seen[0] else LONGEST_LOOKS) and self.transport is not None:

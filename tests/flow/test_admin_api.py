@@ -12,7 +12,7 @@ import pytest
 from support.admin import Api, Site
 from support.browser import Browser
 from support.canaries import everything_under
-from support.commands import environment
+from support.commands import environment, heed_interrupts
 from support.serving import Serve, get
 
 from proxy import keys
@@ -360,7 +360,12 @@ def test_the_command_line_shows_requests_of_the_server_here(site: Site, admin: A
     program = (sys.executable, "-m", "proxy", "events", "--json", "--data-dir", str(site.server.data))
     with (
         subprocess.Popen(
-            program, stdout=subprocess.PIPE, cwd=site.folder, env=environment(site.folder), text=True
+            program,
+            stdout=subprocess.PIPE,
+            cwd=site.folder,
+            env=environment(site.folder),
+            text=True,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509  # it only resets a signal
         ) as watching,
         ThreadPoolExecutor(1) as reading,
     ):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.browser import Browser
-from support.commands import environment
+from support.commands import environment, heed_interrupts
 from support.connecting import APP_SECRET, provider, settings_file
 
 pytestmark = pytest.mark.traced
@@ -29,13 +29,8 @@ async def start(folder: Path, *args: str) -> Process:
         stderr=PIPE,
         cwd=folder,
         env=environment(folder),
-        preexec_fn=_heed_interrupts,
+        preexec_fn=heed_interrupts,
     )
-
-
-def _heed_interrupts() -> None:
-    """What a shell runs in the background ignores SIGINT, and so would everything that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def said(process: Process, pattern: str) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,11 @@ from proxy.cli.root import tree
 from proxy.cli.session import run
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def heed_interrupts() -> None:
+    """For ``preexec_fn``: what a shell runs in the background ignores SIGINT, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True, slots=True)

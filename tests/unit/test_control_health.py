@@ -223,6 +223,34 @@ async def test_a_malformed_request_is_neither_echoed_nor_logged(
     assert "canary" not in caplog.text + printed.out + printed.err
 
 
+async def test_an_answer_under_way_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of events lasts as long as something is sent now and then; one that says nothing any more ends."""
+    monkeypatch.setattr(listener, "LOOK_S", 0.1)
+    beats, over = 3 * listener.LONGEST_LOOKS, asyncio.Event()
+
+    async def told(asked: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(asked)
+        for _ in range(beats):
+            await response.write(b".")
+            await asyncio.sleep(listener.LOOK_S)
+        await over.wait()
+        return response
+
+    app = app_of()
+    app.router.add_get("/told", told)
+    async with listening(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("/told"))
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while some := await asyncio.wait_for(reader.read(4096), 20):
+                received += some
+        over.set()
+        assert received.count(b"\r\n.\r\n") == beats
+        writer.close()
+
+
 async def test_connections_that_never_get_anywhere_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody holds connections for ever, be it with half a head, half a body or nothing; who asks in time is answered."""
     monkeypatch.setattr(listener, "LOOK_S", 0.2)
