@@ -11,7 +11,7 @@ from proxy.control.guarded import SECURITY_HEADERS, response_of
 from proxy.errors import BadRequest
 
 LOOK_S = 13.0  # in step with nobody who asks every so many seconds
-LONGEST_LOOKS = 8  # over a minute and a half: connecting an account takes under one
+LONGEST_LOOKS = 8  # over a minute and a half
 _UNSEEN = (True, 0, 0)
 _SERVER_FAULT = 500
 
@@ -19,9 +19,9 @@ _SERVER_FAULT = 500
 class _Connection(RequestHandler):
     """One connection. aiohttp's own error page quotes the request's bytes and names its version.
 
-    Nor has aiohttp a limit for how long a head or body may take. So every ``LOOK_S`` a connection is looked
-    at, and ends when two looks find no request and no further one, or ``LONGEST_LOOKS`` the same one with
-    nothing more of its answer sent. Streams of events send something every 10 seconds.
+    Nor has aiohttp a limit for how long a head or body may take, or for how long an answer is not read. So
+    every ``LOOK_S`` a connection is looked at, and ends when two looks find no request and no further one, or
+    ``LONGEST_LOOKS`` find us waiting for the rest of the same one, or for the same answer to be taken.
     """
 
     __slots__ = ("_looks", "_seen", "_timer")
@@ -39,12 +39,16 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        request = self._current_request
+        request, transport = self._current_request, self.transport
         seen = (request is None, self._request_count, 0 if request is None else request.writer.output_size)
         self._looks = self._looks + 1 if seen == self._seen else 1
         self._seen = seen
-        if self._looks >= (2 if seen[0] else LONGEST_LOOKS) and self.transport is not None:
-            self.transport.abort()
+        if transport is None:
+            return
+        if request is not None and request.content.is_eof() and not transport.get_write_buffer_size():
+            self._looks = 0  # what takes so long is our work, or there is nothing to tell yet
+        if self._looks >= (2 if request is None else LONGEST_LOOKS):
+            transport.abort()
         else:
             self._timer = self._loop.call_later(LOOK_S, self._look)
 

@@ -223,31 +223,40 @@ async def test_a_malformed_request_is_neither_echoed_nor_logged(
     assert "canary" not in caplog.text + printed.out + printed.err
 
 
-async def test_an_answer_under_way_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream of events lasts as long as something is sent now and then; one that says nothing any more ends."""
+async def test_what_is_at_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that takes long to begin, or is told bit by bit, comes; one that nobody reads ends."""
     monkeypatch.setattr(listener, "LOOK_S", 0.1)
-    beats, over = 3 * listener.LONGEST_LOOKS, asyncio.Event()
+    beats, cut = 3 * listener.LONGEST_LOOKS, asyncio.Event()
 
     async def told(asked: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
+        await asyncio.sleep(beats * listener.LOOK_S)
         await response.prepare(asked)
-        for _ in range(beats):
+        for _ in range(3):
+            await asyncio.sleep(beats * listener.LOOK_S / 2)
             await response.write(b".")
-            await asyncio.sleep(listener.LOOK_S)
-        await over.wait()
+        return response
+
+    async def unread(asked: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(asked)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(bytes(1_000_000))
+        cut.set()
         return response
 
     app = app_of()
     app.router.add_get("/told", told)
+    app.router.add_get("/unread", unread)
     async with listening(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request("/told"))
-        received = b""
-        with contextlib.suppress(ConnectionResetError):
-            while some := await asyncio.wait_for(reader.read(4096), 20):
-                received += some
-        over.set()
-        assert received.count(b"\r\n.\r\n") == beats
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 30)
+        writer.close()
+        _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)  # reads nothing of the body
+        writer.write(request("/unread"))
+        await asyncio.wait_for(cut.wait(), 30)
         writer.close()
 
 
