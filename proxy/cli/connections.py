@@ -97,7 +97,7 @@ def verify(
             ]
         return [await operator.do("connections.verify", path={"connection": one}) for one in chosen]
 
-    verdicts = target.run(work)
+    verdicts = target.look(work)
     if as_json:
         output.document(verdicts if every else verdicts[0])
     else:

@@ -4,9 +4,10 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +31,7 @@ from proxy.settings import Settings
 _ADDRESS = "/api/v1/events"
 _SILENCE_S = 60.0  # of a server that says every 10 s that nothing happens
 _OK = 200
+_BY_SIGNAL = 128
 _ENDS: Mapping[str, str] = {
     "credential": "the token was revoked, or has ended",
     "closing": "the server ends",
@@ -80,13 +82,34 @@ def _reached(target: Target) -> Any:
         )
     plain = places.origin_of("http", told["control"]) if settings.control.tls.cert_file is None else None
     sockets = (Path(one.removeprefix(UNIX)) for one in told["control"] if one.startswith(UNIX))
-    token_id, token = _made(settings)
+    with _ended_by_signals():
+        token_id, token = _made(settings)
+        try:
+            by_socket = next(sockets, None)  # needs no name and no root
+            url = BY_SOCKET if by_socket else URL(plain or str(told["public_url"]))
+            yield Remote(url, token, socket=by_socket)
+        finally:
+            _revoked(settings, token_id)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """What ends a program unwinds this one, as Ctrl-C does; a signal that is ignored stays so (nohup)."""
+
+    def end(number: int, _: object) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # once is enough: what follows is to be done whole
+        raise SystemExit(_BY_SIGNAL + number)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    before = {one: handler for one, handler in before.items() if handler is not signal.SIG_IGN}
+    for one in before:
+        signal.signal(one, end)
     try:
-        by_socket = next(sockets, None)  # needs no name and no root
-        url = BY_SOCKET if by_socket else URL(plain or str(told["public_url"]))
-        yield Remote(url, token, socket=by_socket)
+        yield
     finally:
-        _revoked(settings, token_id)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _made(settings: Settings) -> tuple[str, Secret]:

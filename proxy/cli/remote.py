@@ -45,6 +45,7 @@ _KINDS: Mapping[int, type[ConfigurationError]] = {
     404: MissingError,
     409: ConflictError,
 }
+_OF_THE_DATA_PLANE = frozenset({"invalid_key", "unknown_service"})
 _OK, _UNAUTHORIZED, _SERVER_FAULT = (200, 201), (401, 403), 500
 
 
@@ -205,7 +206,7 @@ class RemoteOperator(Operator):
             try:
                 status, answer = await self._ask(operation.method, url, headers, body)
                 break
-            except (TimeoutError, aiohttp.ClientConnectionError) as error:
+            except (TimeoutError, aiohttp.ClientError) as error:
                 if left == 1 or isinstance(error, aiohttp.ClientConnectorCertificateError):
                     raise RemoteError(unreached(self.remote.shown, error)) from None
         else:
@@ -244,6 +245,8 @@ def unreached(url: str, error: Exception) -> str:
         return f"{url}: the certificate is not trusted: {why} (--ca-file names its authority)"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{url}: cannot be reached: {error.strerror}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{url}: what answers there does not speak HTTP"
     return f"{url}: the connection broke, or no answer came in time"
 
 
@@ -265,6 +268,8 @@ def document_of(status: int, answer: bytes) -> Document:
     faults = _faults(found.get("errors"))
     if faults and status < _SERVER_FAULT:
         raise _KINDS.get(status, ConfigurationError)(*faults)
+    if found.get("code") in _OF_THE_DATA_PLANE:
+        raise StateError("that is the data plane, where calls go: --url names the control plane")
     if status in _UNAUTHORIZED:
         raise StateError(f"the server refused the admin token: {detail}")
     if found.get("code") == "misdirected_request":

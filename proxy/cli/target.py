@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 import typer
+from aiohttp import hdrs
 
 from proxy.assembly.inforce import catalog_of
 from proxy.catalog.model import Catalog
@@ -24,6 +25,7 @@ from proxy.cli.session import (
 )
 from proxy.connectors.vault import Vault
 from proxy.operations.operation import Asked, Document, Given, Ground, Operation
+from proxy.operations.table import OPERATIONS
 from proxy.settings import Settings
 
 P = ParamSpec("P")
@@ -139,8 +141,10 @@ class Target:
         return found[0]
 
     def do(self, name: str, **given: Unpack[Given]) -> Document:
-        """Run one operation."""
-        return self.run(lambda operator: operator.do(name, **given))
+        """Run one operation; a vault is made only for what has something to keep in it."""
+        operation = OPERATIONS[name]
+        way = self.run if operation.creates or operation.method == hdrs.METH_PUT else self.look
+        return way(lambda operator: operator.do(name, **given))
 
     def all(
         self, name: str, *, path: Mapping[str, str] | None = None, most: int | None = None, **query: object

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import trustme
 from support.admin import Api, Site
 from support.commands import Done, Inside
 from support.serving import Serve, get
+
+from proxy import admintokens
 
 pytestmark = pytest.mark.traced
 
@@ -173,6 +176,38 @@ def test_the_socket_of_a_server_takes_commands(there: There, cli: Inside, tmp_pa
     assert (nowhere.code, "none.sock: cannot be reached" in nowhere.err) == (1, True)
     for bad in ("unix:control.sock", "unix:", "unix:/a\0b"):
         assert "unix:/PATH" in cli("keys", "list", "--url", bad).err
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (b"SSH-2.0-there\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", "the connection broke"),
+        (
+            b"HTTP/1.1 401 x\r\nContent-Length: 22\r\n\r\n" + b'{"code":"invalid_key"}',
+            "that is the data plane",
+        ),
+    ],
+)
+def test_what_answers_there_is_no_control_plane(cli: Inside, told: bytes, words: str) -> None:
+    """Another program, one that breaks off (asked twice), our own data plane: each is told in a sentence."""
+    cli.set({"CONNECTOR_PROXY_ADMIN_TOKEN": admintokens.generate()[1].reveal()})
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as other:
+
+        def answer() -> None:
+            while True:
+                connection = server.accept()[0]
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(told)
+
+        ended = other.submit(answer)
+        done = cli("keys", "list", "--url", f"http://127.0.0.1:{server.getsockname()[1]}")
+        server.shutdown(socket.SHUT_RDWR)
+        wait([ended])
+    assert words in done.err
+    assert "fault of this program" not in done.err
+    assert done.code in {1, 3}
 
 
 def test_what_the_way_there_refuses(there: There, cli: Inside, tmp_path: Path) -> None:

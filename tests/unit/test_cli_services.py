@@ -58,6 +58,27 @@ def test_check_is_content_with_an_empty_machine(cli: Inside) -> None:
     assert not cli.data.exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("connections", "show", "slack"),
+        ("connections", "freeze", "slack"),
+        ("connections", "verify", "slack"),
+        ("connections", "remove", "slack"),
+        ("registrations", "remove", "google"),
+        ("keys", "revoke", "backend"),
+        ("users", "remove", "ada"),
+    ],
+    ids=" ".join,
+)
+def test_what_keeps_nothing_makes_no_vault(cli: Inside, words: tuple[str, ...]) -> None:
+    """A mistyped data folder stays as it was: only what has something to keep makes a vault."""
+    done = cli(*words)
+    assert done.code == 3
+    assert "there is no" in done.err
+    assert not cli.data.exists()
+
+
 def test_check_tells_all_faults_of_all_files_at_once(cli: Inside) -> None:
     """Settings and services are read to the end, and every fault names its place (R160)."""
     (cli.folder / "services").mkdir()
