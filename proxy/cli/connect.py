@@ -2,12 +2,13 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from proxy.assembly.inforce import catalog_of
-from proxy.catalog.model import Scheme
+from proxy.catalog.model import Scheme, Service
 from proxy.catalog.params import check_config
 from proxy.cli import output
 from proxy.cli.authorize import Way, authorize, tell, titled
@@ -86,7 +87,7 @@ def connect(
     if scope or registration or paste:
         raise typer.BadParameter("goes with consent at the provider, not with a token", param_hint="connect")
     if target.remote is None:  # before a token is asked for
-        check_config(find_service(catalog_of(target.settings()), service), params)
+        _check(find_service(catalog_of(target.settings()), service), params)
     body: dict[str, object] = {"service": service, "name": connection, "config": params}
     if scheme is not None:
         body["scheme"] = _scheme(scheme)
@@ -106,6 +107,15 @@ def connect(
             output.note(f"Try it: connector-proxy connections verify {saved['service']}@{saved['name']}")
     _tell_unused(target, service)
     target.changed()
+
+
+def _check(service: Service, params: Mapping[str, str]) -> None:
+    """See check_config; and with which option such values are given."""
+    try:
+        check_config(service, params)
+    except ConfigurationError as error:
+        how = Fault("--param", "gives them: --param NAME=VALUE, once for each")
+        raise ConfigurationError(*error.faults, *([how] if service.params else [])) from None
 
 
 def _authorize(target: Target, wish: Wish, way: Way, *, as_json: bool) -> None:

@@ -73,7 +73,8 @@ def test_connection_config_is_checked_and_normalised(cli: Inside) -> None:
         )
         assert done.code == 3, param
         assert "evil" not in done.err
-    assert cli("connect", "acme", "--connection", "y", "--access-token-stdin", stdin=b"t").code == 3
+    done = cli("connect", "acme", "--connection", "y", "--access-token-stdin", stdin=b"t")
+    assert (done.code, "--param NAME=VALUE" in done.err) == (3, True)
     assert len(cli("connections", "list", "--json").document) == 1
 
 
