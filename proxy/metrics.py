@@ -58,7 +58,7 @@ class Histogram:
         return [*self.counts, self.total]
 
 
-OBSERVED_KEPT = 512
+OBSERVED_KEPT = 2000  # as many as the vault keeps; of what comes then only the key is told
 _SEGMENTS = 9
 _NAME = re.compile(r"v[0-9][0-9.]*|[A-Za-z~@][A-Za-z._:@~-]{0,39}", re.ASCII)
 
@@ -198,7 +198,7 @@ class Metrics(Collector):
         method = method if method in METHOD_CLASS else "other"
         place = f"{key} {self.service(service).service} {method} {shape_of(target)}"
         if place not in self._observed and len(self._observed) >= OBSERVED_KEPT:
-            place = "other other other other"
+            place = f"{key} other other other"
         self._observed[place] = self._observed.get(place, 0) + 1
 
     def counted(self, name: str) -> Mapping[tuple[str, ...], int]:

@@ -10,6 +10,7 @@ from proxy import keys
 from proxy.cli import output
 from proxy.cli.session import JsonOption
 from proxy.cli.target import Target, anywhere
+from proxy.connectors.observed import REST
 from proxy.errors import ConfigurationError, Fault
 
 group = typer.Typer(help="Proxy keys: what callers present instead of real tokens.", no_args_is_help=True)
@@ -135,11 +136,17 @@ def observed(
     output.table(
         ("service", "method", "path", "requests", "first", "last"),
         [
-            (one["service"], one["method"], one["path"], one["requests"], one["first_at"], one["last_at"])
+            (*_called(one), one["requests"], one["first_at"], one["last_at"])
             for one in sorted(found, key=lambda one: -one["requests"])
         ],
         empty="nothing: all that this key's observing permits let pass, they would allow",
     )
+
+
+def _called(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Service, method and path; in words where the calls were too many to be told apart."""
+    called = (one["service"], one["method"], one["path"])
+    return ("others", "any", "(too many to be told apart)") if called == REST else called
 
 
 def _limits(key: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ from proxy.connectors.audit_log import AuditLog
 from proxy.connectors.store import Asked, Row, Transaction
 
 ACTION = "key.used"
-MOST_A_DAY = 5000  # rows; what comes then is counted as ``other``
+MOST_A_DAY = 5000  # rows; of what comes then only the key is told
 MOST_TOLD = 100  # in one row of the audit; the rest is one number
-OTHER = ("other", "-", "-", "other", "other")
+REST = ("-", "-", "other", "other")
 Place = tuple[str, ...]  # key id, service, connection, class of the method, outcome
 
 _COLUMNS = "day, key_id, service, connection, method, outcome"
@@ -35,7 +35,7 @@ async def add(transaction: Transaction, log: AuditLog, counts: Mapping[Place, in
     is_full = int(rows[0]["n"]) + len(counts) > MOST_A_DAY
     wanted: dict[Place, int] = {}
     for place, count in counts.items():
-        kept = (place[0], *OTHER[1:]) if is_full else place
+        kept = (place[0], *REST) if is_full else place
         wanted[kept] = wanted.get(kept, 0) + count
     await transaction.execute_each(*(_added(today, place, count) for place, count in wanted.items()))
 

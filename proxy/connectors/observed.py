@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from proxy.connectors.rows import to_ms
 from proxy.connectors.store import Asked, Transaction
 
-MOST = 2000  # rows; what comes then is counted as ``other``
-OTHER = ("other", "other", "other", "other")
+MOST = 2000  # rows, and one more for each key: of what comes then only the key is told
+REST = ("other", "other", "other")
 Place = tuple[str, ...]
 
 _ADD = (
@@ -22,7 +22,8 @@ _LISTED = "SELECT * FROM observed WHERE key_id = $1 ORDER BY requests DESC, serv
 class Observed:
     """Requests of one key of one shape: how many, the first and the last (seconds since the epoch).
 
-    ``path`` is the shape that the metrics tell: ids are ``*``.
+    ``path`` is the shape that the metrics tell: ids are ``*``. Of those that were too many to be told apart
+    all three are ``other``.
     """
 
     service: str
@@ -32,6 +33,11 @@ class Observed:
     first_at: float
     last_at: float
 
+    @property
+    def is_rest(self) -> bool:
+        """Requests of several shapes."""
+        return (self.service, self.method, self.path) == REST
+
 
 async def add(transaction: Transaction, counts: Mapping[Place, int], now: float) -> None:
     """Add counts by (key id, service, method, path)."""
@@ -40,7 +46,8 @@ async def add(transaction: Transaction, counts: Mapping[Place, int], now: float)
     wanted: dict[Place, int] = {}
     for place, count in counts.items():
         if place not in known and len(known) >= MOST:
-            wanted[OTHER] = wanted.get(OTHER, 0) + count
+            rest = (place[0], *REST)
+            wanted[rest] = wanted.get(rest, 0) + count
         else:
             known.add(place)
             wanted[place] = wanted.get(place, 0) + count

@@ -11,7 +11,7 @@ from proxy.forwarding.gate import Head
 from proxy.forwarding.handshake import SWITCHED
 from proxy.forwarding.headroom import Headroom
 from proxy.forwarding.timeline import Timeline, Trace
-from proxy.keycalls import METHOD_CLASS
+from proxy.keycalls import METHOD_CLASS, STATUS_CLASS
 from proxy.metrics import Metrics
 from proxy.problems import row
 
@@ -135,9 +135,8 @@ class Recorder:
             self._metrics.observed(record.key_id or "", record.service, record.method, record.path)
         if record.key_id is not None:
             kind = METHOD_CLASS.get(record.method, "other")
-            self._metrics.calls.count(
-                (record.key_id, record.service, record.connection, kind, record.status, record.outcome)
-            )
+            ended = STATUS_CLASS[record.status] if record.outcome == "answered" else record.outcome
+            self._metrics.calls.count((record.key_id, record.service, record.connection, kind, ended))
         self._metrics.service(record.service).record(
             record.method,
             record.status,

@@ -31,7 +31,8 @@ OPERATIONS = (
         "keys.observed",
         "GET",
         "/keys/{key}/observed",
-        "What its observing permits would have refused, counted by service, method and shape of the path",
+        "What its observing permits would have refused, counted by service, method and shape of the path; "
+        "calls that were too many to be told apart are one item, in which all three are other",
         ("read",),
         fields.page_of(
             fields.told(

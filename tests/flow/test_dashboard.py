@@ -211,7 +211,10 @@ async def test_a_key_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
         assert keys.is_well_formed(key.group())
         for place in (*PAGES[:4], "/keys", f"/keys/{record.key_id}", "/audit"):
             assert key.group().decode() not in (await browser.open(one.public_url + place)).text
+        assert "Would be refused" not in browser.pages[-2].text
+        await one.vault.add_observed({(record.key_id, "other", "other", "other"): 7})
         page = await browser.open(f"{one.public_url}/keys/{record.key_id}")
+        assert "too many to be told apart" in page.text.partition("Would be refused")[2]
         page = await post(browser, page, f"/keys/{record.key_id}/revoke")
         assert "Revoked" in page.text
         assert one.vault.keys()[record.key_id].revoked_at is not None

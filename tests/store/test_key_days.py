@@ -1,16 +1,30 @@
 """What each key did, day by day: counted over instances, then a row of the audit for each key (R157)."""
 
+import itertools
+
 import pytest
 from support.stores import VaultPlace
 from support.vaults import NOW, Clock
 
+from proxy.accesslog import Row
 from proxy.connectors.audit import About
 from proxy.connectors.key_days import MOST_TOLD, day_of
+from proxy.forwarding.record import Recorder
+from proxy.forwarding.timeline import Timeline
 from proxy.keycalls import KEPT, KeyCalls
+from proxy.metrics import Metrics
 
 pytestmark = pytest.mark.usefixtures("runner")
 DAY = 86_400.0
+CONNECTIONS = tuple(f"c{at}" for at in range(11))
 READ = ("k1", "slack", "work", "read", "2xx")
+
+
+class Lines(list[Row]):
+    """Events as they are told."""
+
+    def emit(self, event: Row) -> None:
+        self.append(event)
 
 
 async def test_a_day_is_a_row_for_each_key_once_it_is_over(place: VaultPlace) -> None:
@@ -55,12 +69,31 @@ async def test_a_row_has_an_end(place: VaultPlace) -> None:
 
 
 def test_what_is_counted_in_a_process_has_an_end() -> None:
-    """What is told of a status is its class, and places beyond a number are one (R158)."""
+    """Of calls beyond a number of places only the key is told, so that none is lost, however many accounts (R158)."""
     calls = KeyCalls()
-    calls.count(("declared:a b", "slack", None, "other", 207, "answered"))
-    calls.count(("k", None, None, "read", 404, "refused"))
+    calls.count(("declared:a b", "slack", None, "other", "2xx"))
+    calls.count(("k", None, None, "read", "refused"))
     assert calls.tally() == {"declared:a_b slack - other 2xx": 1, "k - - read refused": 1}
-    for at in range(2 * KEPT):
-        calls.count((f"k{at}", "slack", "work", "write", 200 + at % 2, "answered"))
-    assert len(calls.tally()) == KEPT + 1
-    assert calls.tally()["other - - other other"] == KEPT + 2
+    for at in range(KEPT):
+        calls.count(("k", "slack", f"c{at}", "write", "2xx"))
+    calls.count(("new", "slack", "work", "write", "2xx"))
+    calls.count(("new", "slack", "home", "write", "4xx"))
+    assert len(calls.tally()) == KEPT + 2
+    assert (calls.tally()["k - - other other"], calls.tally()["new - - other other"]) == (2, 2)
+
+
+def test_a_place_has_the_class_of_a_status() -> None:
+    """A service that answers with many statuses takes no more places than there are classes (R158)."""
+    metrics = Metrics(["slack"], [])
+    recorder = Recorder(metrics, Lines(), lambda: 0.0, lambda: NOW)
+    statuses = range(200, 600)
+    for connection, status in itertools.product(CONNECTIONS, statuses):
+        record = recorder.begin("GET", "/slack/x")
+        record.key_id, record.service, record.connection, record.status = "k", "slack", connection, status
+        recorder.end(record, Timeline(), "127.0.0.1")
+    record = recorder.begin("GET", "/slack/x")
+    record.key_id, record.status, record.outcome = "k", 404, "refused"
+    recorder.end(record, Timeline(), "127.0.0.1")
+    assert len(CONNECTIONS) * len(statuses) > KEPT
+    classes = {f"k slack {name} read {first}xx": 100 for name in CONNECTIONS for first in range(2, 6)}
+    assert metrics.calls.tally() == {**classes, "k - - read refused": 1}

@@ -27,13 +27,15 @@ async def test_counts_are_added_up_and_outlive_whoever_counted(place: VaultPlace
 
 
 async def test_rows_have_an_end(place: VaultPlace) -> None:
-    """Callers make shapes of paths: beyond the limit they are one row, and what is old goes with the audit's retention."""
+    """Callers make shapes of paths: beyond the limit a key has one row for the rest, and old rows go with the audit's."""
     clock = Clock()
     async with place.opened(clock=clock) as vault:
         await vault.add_observed({("k", "slack", "GET", f"/{at}"): 1 for at in range(MOST + 5)})
-        assert len(await vault.observed_of("k")) == MOST
-        (rest,) = await vault.observed_of("other")
-        assert (rest.service, rest.requests) == ("other", 5)
+        await vault.add_observed({("new", "slack", "GET", f"/{at}"): 1 for at in range(3)})
+        assert len(await vault.observed_of("k")) == MOST + 1
+        assert [one.requests for one in await vault.observed_of("k") if one.is_rest] == [5]
+        (rest,) = await vault.observed_of("new")
+        assert (rest.is_rest, rest.requests) == (True, 3)
         clock.now += 91 * DAY
         await vault.add_observed({("k", "slack", "GET", "/0"): 1})
         await vault.prune_audit(90)

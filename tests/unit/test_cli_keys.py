@@ -1,7 +1,9 @@
 """``keys``: what is made, told, kept and refused."""
 
+import contextlib
 import json
 import re
+import sqlite3
 import time
 from datetime import datetime
 from pathlib import Path
@@ -86,6 +88,20 @@ def test_expiry_in_the_past_or_without_offset_is_refused(cli: Inside) -> None:
     """A time that could be read in two ways, or never held, is not taken."""
     for text in ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00", "0d", "-1d", "30"):
         assert cli("keys", "create", "a", "--allow", "*", "--expires", text).code == 3, text
+
+
+def test_calls_that_were_too_many_to_be_told_apart_are_told(cli: Inside) -> None:
+    """What an observing permit would have refused is never told as nothing: the rest is a row in words (R157)."""
+    told = cli("keys", "create", "trial", "--allow", "slack:GET", "--observe", "--json").document
+    assert "nothing" in cli("keys", "observed", "trial").out
+    place = (told["id"], "other", "other", "other", 7, 1_800_000_000_000, 1_800_000_000_000)
+    with contextlib.closing(sqlite3.connect(cli.data / "vault.db", isolation_level=None)) as vault:
+        vault.execute("INSERT INTO observed VALUES (?, ?, ?, ?, ?, ?, ?)", place)
+    shown = cli("keys", "observed", "trial")
+    assert "nothing" not in shown.out
+    assert "(too many to be told apart)  7 " in shown.out
+    (one,) = cli("keys", "observed", "trial", "--json").document
+    assert (one["service"], one["path"], one["requests"]) == ("other", "other", 7)
 
 
 def test_generate_stores_nothing_and_gives_both_halves(cli: Inside) -> None:

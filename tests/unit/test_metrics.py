@@ -146,15 +146,19 @@ def test_recording_a_request_and_observing_a_value_agree(duration: float, added:
 
 
 def test_observed_refusals_are_bounded_and_show_no_ids():
-    """Rows are counted by the shape of a path, in which nothing but names stands, and their number is bounded (R157)."""
+    """Shapes of paths, in which nothing but names stands; of calls beyond a number only the key is told (R157)."""
     metrics = make()
-    for number in range(2000):
+    for number in range(OBSERVED_KEPT):
         metrics.observed(f"key{number}", "slack", "POST", "/slack/api/chat.delete?ts=1")
     metrics.observed("key0", "slack", "POST", "/slack/api/chat.delete")
+    for number in range(300):
+        metrics.observed("new", "slack", "POST", f"/slack/api/{chr(97 + number % 26)}{number}x")
+        metrics.observed("new", "slack", "POST", f"/slack/api/method.{'a' * (number % 30)}")
     metrics.observed("a key", "slack", "NOPE", "/slack/v1.0/a1b2/cpk_secret%20/x y/")
     counted = metrics.observed_refusals()
-    assert len(counted) == OBSERVED_KEPT + 1
+    assert len(counted) == OBSERVED_KEPT + 2
     assert counted["key0", "slack", "POST", "/slack/api/chat.delete"] == 2
-    assert counted["other", "other", "other", "other"] == 2001 - OBSERVED_KEPT
+    assert counted["new", "other", "other", "other"] == 600
+    assert counted["a_key", "other", "other", "other"] == 1
     assert b'key="key1",' in metrics.exposition()
     assert shape_of("/slack/v1.0/a1b2/cpk_secret%20/x y/") == "/slack/v1.0/*/*/*/*"
