@@ -63,7 +63,9 @@ async def read_form(request: web.Request) -> MultiMapping[str]:
     """
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
         raise FlowRefused("other_browser", "The form was sent by another site.")
-    if request.content_type != "application/x-www-form-urlencoded":
+    # Other charsets than that of our pages can say what is no text, such as half a surrogate pair.
+    is_ours = request.content_type == "application/x-www-form-urlencoded"
+    if not is_ours or (request.charset or "utf-8").lower() != "utf-8":
         raise FlowRefused("other_browser", "That is no form of this page.")
     try:
         return await request.post()  # type: ignore[return-value]  # no file can be in this type of form
@@ -78,7 +80,8 @@ def check_token(form: MultiMapping[str], secret: Secret | None) -> Secret:
         FlowRefused: it was made for another one, or by another site (CSRF).
     """
     given = str(form.get("token", ""))
-    if secret is None or not hmac.compare_digest(given.encode(), form_token(secret).encode()):
+    right = b"" if secret is None else form_token(secret).encode()
+    if secret is None or not hmac.compare_digest(given.encode("utf-8", "replace"), right):
         raise FlowRefused("other_browser", "The form does not belong to this browser's page: load it anew.")
     return secret
 

@@ -1,10 +1,12 @@
 """``callApi``: requests of service keys on the same data path as all others, and truth about how far each came."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support import upstream as script
 from support.app44 import PROBE, Answer, Scene, scene
 
@@ -72,6 +74,53 @@ async def test_an_answer_is_told_as_it_is(tmp_path: Path) -> None:
         assert (told["data"], told["data_base64"], told["content_type"]) == (None, "iVBORw==", "image/png")
         assert (await answered(b"hello", (b"Content-Type", b"text/plain")))["data"] == "hello"
         assert (await answered(b"", JSON, status=202))["data"] is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"1e999", b"[NaN]", b"[" * 100_000 + b"]" * 100_000, b"9" * 5000, b'{"a":', b"\xff"],
+    ids=["huge", "nan", "deep", "long", "cut", "not UTF-8"],
+)
+async def test_an_answer_that_our_json_cannot_hold(tmp_path: Path, body: bytes) -> None:
+    """What a service answers after it has acted is told with its status, in base64 where it is no JSON that we could write."""
+    async with scene(tmp_path) as one:
+        key = await one.key(PROBE)
+        await one.connect(PROBE)
+        await one.upstream.fresh(script.replying(script.answer(201, body, JSON)))
+        answer = await call(one, key, method="POST", body={"a": 1})
+        assert answer.status == 200
+        told = json.loads(answer.text, parse_constant=pytest.fail)
+        assert (told["success"], told["status_code"], told["data"]) == (True, 201, None)
+        assert base64.b64decode(told["data_base64"]) == body
+
+
+async def test_bodies_that_are_no_call(tmp_path: Path) -> None:
+    """A malformed body is 400 with a code on each call that reads one, never 500, and nothing is sent; one that is too large is 413."""
+    async with scene(tmp_path) as one:
+        key = await one.key("*")
+        await one.connect(PROBE)
+        place = f"connectors/{PROBE}/call"
+        bodies = (
+            b'{"path":"/a","method":["GET"]}',
+            b'{"path":"/a","method":{"a":1}}',
+            b'{"path":"/a","method":"POST","headers":{"Content-Type":"text/plain"},"body":"\\ud800"}',
+            b'{"path":"/a","query":{"q":"\\ud800"}}',
+            b'{"path":"/a","method":"POST","body":NaN}',
+            b'{"path":"/a","method":"POST","body":1e999}',
+            b'{"path":"/a","path":"/b"}',
+            b'{"path":"/a","body":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+            b'{"scopes":["\\ud800"]}',
+            b'{"scopes":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+            b"\xff",
+            b"",
+        )
+        for method, target in (("POST", place), ("PUT", "external-auth/integrations/sandbox")):
+            for body in bodies:
+                answer = await one.ask(target, key, method=method, body=body)
+                assert (answer.status, answer.code) == (400, "bad_request"), (target, body[:60])
+        large = await one.ask("external-auth/integrations/sandbox", key, method="PUT", body=b" " * 65_537)
+        assert (large.status, large.code) == (413, "body_too_large")
+        assert one.upstream.seen() == []
 
 
 async def test_how_far_a_request_came(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ async def test_forms_that_are_not_of_this_browser(tmp_path: Path) -> None:
             ({"Sec-Fetch-Site": "cross-site"}, {"password": PASSWORD}),
             ({"Sec-Fetch-Site": "same-site"}, {"password": PASSWORD}),
             ({"Content-Type": f"{form}; charset=zlib"}, {"password": PASSWORD}),
+            ({"Content-Type": f"{form}; charset=unicode_escape"}, b"token=\\ud800&password=x"),
+            ({"Content-Type": f"{form}; charset=utf-7"}, b"token=+2AA-&password=x"),
         ):
             for target in ("/sign-in", "/sign-out"):
                 refused = await browser.ask(f"{one.public_url}{target}", "POST", fields, headers)

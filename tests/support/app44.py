@@ -125,10 +125,10 @@ class Scene:
         headers: Mapping[str, str] | None = None,
         body: Any = None,
     ) -> Answer:
-        """One call: ``path`` under the app's."""
+        """One call: ``path`` under the app's; a body of bytes goes out as it is."""
         sent = {**({} if key is None else {"Authorization": f"Bearer {key}"}), **(headers or {})}
         target = URL(f"{self.url}/api/apps/{app}/{path}", encoded=True)
-        data = None if body is None else json.dumps(body).encode()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.request(method, target, headers=sent, data=data) as answer:
             return Answer(answer.status, dict(answer.headers), await answer.text())
 

@@ -100,7 +100,7 @@ class Browser:
         self,
         url: str | URL,
         method: str = "GET",
-        data: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        data: Mapping[str, str] | list[tuple[str, str]] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Page:
         """One request, without following anything."""

@@ -1,17 +1,16 @@
 """A request of the admin API, read and held against its operation's schemas; every fault at once."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import problems
 from proxy.control.api.door import Asker
 from proxy.control.api.refusals import Refused
-from proxy.errors import BodyTooLarge, Fault
+from proxy.control.bodies import parse_json, read_bytes
+from proxy.errors import Fault
 from proxy.operations import fields
 from proxy.operations.operation import Asked, Endpoint, Schema
 from proxy.operations.schema import faults_of
@@ -70,18 +69,14 @@ def _of_text(text: str, schema: Schema) -> object:
 async def _body(request: web.Request, operation: Endpoint) -> Mapping[str, Any]:
     if operation.body is not None:
         _check_type(request)
-    raw = await _bytes(request)
-    if operation.body is None:
-        if raw:
-            raise Refused(problems.INVALID_REQUEST, _INVALID, [Fault("body", "this takes none")])
-        return {}
     try:
-        found = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_number)
-        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
-    except (ValueError, RecursionError):
-        message = "is no JSON (RFC 8259) in UTF-8 with each name once"
-        raise Refused(problems.INVALID_REQUEST, _INVALID, [Fault("body", message)]) from None
-    return found  # type: ignore[no-any-return]  # its form is judged next
+        raw = await read_bytes(request, MAX_BODY)
+        found = parse_json(raw) if operation.body is not None else {}
+    except ValueError as error:
+        raise Refused(problems.INVALID_REQUEST, _INVALID, [Fault("body", str(error))]) from None
+    if operation.body is None and raw:
+        raise Refused(problems.INVALID_REQUEST, _INVALID, [Fault("body", "this takes none")])
+    return found  # its form is judged next
 
 
 def _check_type(request: web.Request) -> None:
@@ -93,28 +88,3 @@ def _check_type(request: web.Request) -> None:
             "the body has to be application/json in UTF-8, without a content coding",
             headers={"Accept": "application/json"},
         )
-
-
-async def _bytes(request: web.Request) -> bytes:
-    if (request.content_length or 0) > MAX_BODY:
-        raise BodyTooLarge(f"the body is over {MAX_BODY} bytes")
-    found = bytearray()
-    try:
-        async for chunk in request.content.iter_any():
-            found += chunk
-            if len(found) > MAX_BODY:
-                raise BodyTooLarge(f"the body is over {MAX_BODY} bytes")
-    except (web.RequestPayloadError, HttpProcessingError):
-        raise Refused(problems.INVALID_REQUEST, _INVALID, [Fault("body", "is cut or malformed")]) from None
-    return bytes(found)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
-    return found
-
-
-def _no_number(text: str) -> object:
-    raise ValueError(text)

@@ -73,9 +73,13 @@ def refusal(
 
 
 def document(members: Mapping[str, object], *, status: int = 200) -> web.Response:
-    """A JSON object; nothing keeps it."""
+    """A JSON object; nothing keeps it.
+
+    Raises:
+        ValueError, RecursionError: a number that JSON does not have, or nested too deep.
+    """
     return web.Response(
         status=status,
-        body=json.dumps(members).encode(),
+        body=json.dumps(members, allow_nan=False).encode(),
         headers={hdrs.CONTENT_TYPE: "application/json", hdrs.CACHE_CONTROL: "no-store"},
     )

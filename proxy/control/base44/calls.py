@@ -18,10 +18,12 @@ from proxy.catalog.model import Service
 from proxy.control.base44.answers import document
 from proxy.control.base44.asking import Asker
 from proxy.control.base44.served import Served
-from proxy.errors import BadRequest, BodyTooLarge, UpstreamError
+from proxy.control.bodies import parse_json, read_bytes
+from proxy.errors import BadRequest, UpstreamError
 from proxy.forwarding.handler.calls import Call, Reply
 from proxy.problems import row
 
+_MAX_BODY = 2**20
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"})
 _HOST = re.compile(r"[a-z0-9_-]{1,64}", re.ASCII)
 _PATH = re.compile(r"/(?!~)[!-~]*", re.ASCII)
@@ -55,15 +57,17 @@ class CallApi:
         refused = reply.refused
         if refused is not None and reply.phase == "not_sent" and not isinstance(refused, UpstreamError):
             raise refused
-        return document(_told(reply, service))
+        told = _told(reply, service)
+        try:
+            return document({**told, **_data(reply.body, reply.headers.get("Content-Type", ""))})
+        except (ValueError, RecursionError):  # what we cannot write as JSON goes on as it came
+            return document({**told, **_in_base64(reply.body)})
 
 
 async def _body_of(request: web.Request) -> Mapping[str, Any]:
     try:
-        given = json.loads(await request.text())
-    except web.HTTPRequestEntityTooLarge:
-        raise BodyTooLarge("the call is larger than 1 MiB") from None
-    except (ValueError, LookupError):
+        given = parse_json(await read_bytes(request, _MAX_BODY))
+    except ValueError:
         given = None
     if not isinstance(given, dict):
         raise BadRequest("the body must be a JSON object: method, path, and maybe host, query, headers, body")
@@ -77,7 +81,7 @@ def _call(given: Mapping[str, Any], service: Service, asker: Asker) -> Call:
         BadRequest: naming the member that is wrong.
     """
     method, host, path = given.get("method") or "GET", given.get("host"), given.get("path")
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise BadRequest(f"method must be one of {', '.join(sorted(_METHODS))}")
     if host is not None and (not isinstance(host, str) or _HOST.fullmatch(host) is None):
         raise BadRequest("host must be the short name of one of the service's hosts")
@@ -141,7 +145,6 @@ def _told(reply: Reply, service: Service) -> dict[str, object]:
         "content_type": reply.headers.get("Content-Type"),
         "headers": shown,
         "credits_charged": 0,
-        **_data(reply.body, reply.headers.get("Content-Type", "")),
     }
     if reply.refused is not None:
         told["error"] = {"code": row(reply.refused).code, "message": reply.refused.detail}
@@ -149,15 +152,20 @@ def _told(reply: Reply, service: Service) -> dict[str, object]:
 
 
 def _data(body: bytes, content_type: str) -> dict[str, object]:
-    """JSON as it is, text as text, anything else in base64."""
+    """JSON as it is, text as text, anything else in base64.
+
+    Raises:
+        ValueError, RecursionError: it is not what its type says, or nested too deep.
+    """
     kind = content_type.partition(";")[0].strip().lower()
     if not body:
         return {}
-    try:
-        if kind.endswith(("/json", "+json")):
-            return {"data": json.loads(body)}
-        if kind.startswith("text/") or kind.endswith(("/xml", "+xml")) or not kind:
-            return {"data": body.decode()}
-    except ValueError:
-        pass
+    if kind.endswith(("/json", "+json")):
+        return {"data": json.loads(body)}
+    if kind.startswith("text/") or kind.endswith(("/xml", "+xml")) or not kind:
+        return {"data": body.decode()}
+    return _in_base64(body)
+
+
+def _in_base64(body: bytes) -> dict[str, object]:
     return {"data_base64": base64.b64encode(body).decode()}

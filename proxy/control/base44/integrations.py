@@ -1,6 +1,5 @@
 """The calls of Base44's command line: ``connectors list-available``, ``initiate``, ``pull``, ``push``."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from proxy.connectors.outcomes import FlowRefused
 from proxy.control.base44.answers import NOT_CONNECTED, NOT_IN_VAULT, NOT_SET_UP, Refusal, document
 from proxy.control.base44.asking import Asker
 from proxy.control.base44.served import Served
+from proxy.control.bodies import parse_json, read_bytes
 from proxy.errors import BadRequest, ConfigurationError
 
 ON_PAGE = "connect-page"
@@ -189,12 +189,11 @@ async def _scopes_of(request: web.Request) -> set[str]:
 
     Raises:
         BadRequest: it is none.
+        BodyTooLarge: over ``_MAX_BODY``.
     """
-    if (request.content_length or 0) > _MAX_BODY:
-        raise BadRequest("the body is too large")
     try:
-        scopes = json.loads(await request.text())["scopes"]
-    except (ValueError, LookupError, TypeError, web.HTTPRequestEntityTooLarge):
+        scopes = parse_json(await read_bytes(request, _MAX_BODY))["scopes"]
+    except (ValueError, LookupError, TypeError):
         raise BadRequest(_SCOPES_BODY) from None
     if not isinstance(scopes, list) or not all(isinstance(one, str) for one in scopes):
         raise BadRequest(_SCOPES_BODY)
