@@ -169,14 +169,15 @@ class ControlSide:
             context = None if one.family == socket.AF_UNIX else self._tls
             await web.SockSite(self._runner, one, ssl_context=context).start()
         if self._tls is not None:
-            self._core.go(self._keep_certificate(self._tls), "certificate of the control plane")
-        self._core.go(self._look_always(), "history")
+            keep_certificate = partial(self._keep_certificate, self._tls, self._told_of_reloads())
+            self._core.keep(keep_certificate, "certificate of the control plane")
+        self._core.keep(self._look_always, "history")
         follower = self._core.follower
         if follower is not None:
-            self._core.go(follower.note_uses(), "key uses")
-            self._core.go(follower.prune(self._core.settings.audit.keep_days), "audit")
+            self._core.keep(follower.note_uses, "key uses")
+            self._core.keep(partial(follower.prune, self._core.settings.audit.keep_days), "audit")
         if self._core.refresher is not None:
-            self._core.go(self._core.refresher.run(), "refreshes")
+            self._core.keep(self._core.refresher.run, "refreshes")
         if self._watch is not None:
             self._watch.start()
 
@@ -190,16 +191,20 @@ class ControlSide:
             self._budgets()
             await asyncio.sleep(LOOK_S)
 
-    async def _keep_certificate(self, context: ssl.SSLContext) -> None:
-        """Look for a newer certificate after each reload, and once a day."""
-        settings, renew = self._core.settings, asyncio.Event()
-        earlier = self._core.on_reload
+    def _told_of_reloads(self) -> asyncio.Event:
+        """Set by each reload from now on."""
+        renew, earlier = asyncio.Event(), self._core.on_reload
 
         def reloaded() -> None:
             earlier()
             renew.set()
 
         self._core.on_reload = reloaded
+        return renew
+
+    async def _keep_certificate(self, context: ssl.SSLContext, renew: asyncio.Event) -> None:
+        """Look for a newer certificate after each reload, and once a day."""
+        settings = self._core.settings
         await certificates.keep(
             renew,
             certificates.RENEW_EVERY_S,

@@ -25,6 +25,7 @@ from proxy.forwarding.addresses import Dial, Reason
 from proxy.forwarding.egress import Denied, Dialer
 from proxy.keys import KeyRecord
 from proxy.metrics import Metrics
+from proxy.restarts import kept
 from proxy.settings import Settings
 
 RETIRE_S = 60.0  # longer than any fetch that a replaced source may still be at
@@ -129,13 +130,17 @@ class Core:
         """Follow the vault from now on."""
         self._vault_changed()
         if self.follower is not None:
-            self.go(self.follower.follow(), "vault")
+            self.keep(self.follower.follow, "vault")
 
     def go(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something in the background until it ends or the server closes; a failure is logged."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run endless work likewise; after a failure it begins anew."""
+        self.go(kept(work, name), name)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

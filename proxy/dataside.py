@@ -5,6 +5,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 from proxy import accesslog, certificates, listeners, log
@@ -101,7 +102,7 @@ class DataSide:
         for one in self._sockets.tls:
             self._loops.append(await listeners.serve(self.server, one, self._tls))
         if self._tls is not None:
-            self._core.go(self._keep_certificate(self._tls), "certificate of the TLS listener")
+            self._core.keep(partial(self._keep_certificate, self._tls), "certificate of the TLS listener")
 
     async def drain(self, seconds: float) -> bool:
         """Stop accepting and let requests in flight end; True when all did within ``seconds`` (R70)."""

@@ -78,8 +78,8 @@ class VaultFollower:
         self._growing = (Growth(observed, vault.add_observed), Growth(key_calls, vault.add_key_calls))
         self._clock = clock
         self._read_at = clock()
-        self._seen: Snapshot = vault.snapshot
-        self._failing = False
+        self._seen: Snapshot | None = vault.snapshot
+        self._failing = self._crashed = False
         self._suspended = False
         vault.listen(self._taken_in)
 
@@ -98,27 +98,26 @@ class VaultFollower:
         try:
             await self._vault.catch_up()
         except (StoreError, StateError) as error:
-            self._failed(error)
+            self._failed(str(error))
             return
+        if self._suspended:
+            self._suspended, self._seen = False, None
+        self._taken_in()
         if self._failing:
             log.event("vault_readable_again")
-        was_suspended, self._suspended = self._suspended, False
-        self._failing = False
+        self._failing = self._crashed = False
         self._read_at = self._clock()
-        if was_suspended:
-            self._on_change()
-        else:
-            self._taken_in()
 
     def _taken_in(self) -> None:
-        if self._vault.snapshot is not self._seen:
-            self._seen = self._vault.snapshot
+        snapshot = self._vault.snapshot
+        if snapshot is not self._seen:
             self._on_change()
+            self._seen = snapshot  # afterwards: what could not be taken over is told again
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
-            log.event("vault_unreadable", level="error", reason=str(error))
+            log.event("vault_unreadable", level="error", reason=reason)
         if not self._suspended and self._clock() - self._read_at > STALE_S:
             self._suspended = True
             log.event("vault_keys_suspended", level="error", after_s=STALE_S)
@@ -136,11 +135,21 @@ class VaultFollower:
                     await one.carry()
 
     async def follow(self) -> None:
-        """Look at each change that the store tells of, and every now and then, until cancelled."""
+        """Look at each change that the store tells of, and every now and then, until cancelled.
+
+        A fault of this program counts as a vault that cannot be read: what was revoked is not known then.
+        """
         seen = 0
         while True:
-            seen = await self._vault.changed(seen, POLL_S)
-            await self.look()
+            try:
+                seen = await self._vault.changed(seen, POLL_S)
+                await self.look()
+            except Exception as error:  # noqa: BLE001  # without this loop no key would ever be revoked or suspended
+                if not self._crashed:
+                    self._crashed = True
+                    log.crash("vault_following_failed", error)
+                self._failed(f"a fault of this program ({type(error).__qualname__})")
+                await asyncio.sleep(POLL_S)
 
     async def note_uses(self) -> None:
         """Write uses again and again, until cancelled."""

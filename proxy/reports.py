@@ -63,6 +63,7 @@ class Reports:
         Returns:
             the change that is in force in every process by now, where that is news.
         """
+        self._mark = min(self._mark, own)  # an older state of the database took its place: fail-over, restore
         running = tuple(workers)
         for worker in running:
             if worker.state == "loaded" and worker.taken >= self._mark and not worker.may_go:

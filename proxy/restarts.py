@@ -1,6 +1,11 @@
-"""When to start a worker again that keeps ending."""
+"""When to start again what keeps ending: a worker, or endless work of a server."""
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+from proxy import log
 
 _FIRST_S = 0.5
 LONGEST_S = 30.0
@@ -23,3 +28,21 @@ class Restarts:
     def is_loop(self) -> bool:
         """It is time to tell somebody."""
         return self.quick >= LOOP
+
+
+async def kept(
+    work: Callable[[], Awaitable[None]], name: str, *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Do endless work until cancelled: an unexpected failure is logged, and it begins anew after a pause.
+
+    ``clock``: monotonic seconds.
+    """
+    restarts = Restarts()
+    while True:
+        begun = clock()
+        try:
+            return await work()
+        except Exception as error:  # noqa: BLE001  # a fault of ours costs one turn, not all that follow
+            delay = restarts.after(clock() - begun)
+            log.crash("background_task_failed", error, task=name, again_after_s=delay)
+        await asyncio.sleep(delay)

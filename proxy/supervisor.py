@@ -101,7 +101,7 @@ class Supervisor:
         self._keepers = [
             loop.create_task(self._keep(number), name=f"worker {number}") for number in range(1, self._of + 1)
         ]
-        self.core.go(self._watch(), "silent workers")
+        self.core.keep(self._watch, "silent workers")
         while len(self._ready()) < self._of and self._given_up is None:
             self._changed.clear()
             await self._changed.wait()

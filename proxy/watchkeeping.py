@@ -41,9 +41,9 @@ class Watchkeeper:
 
     def start(self) -> None:
         """Warn and send from now on."""
-        self._core.go(self._warn(), "warnings")
+        self._core.keep(self._warn, "warnings")
         if self._sender is not None:
-            self._core.go(self._sender.run(), "webhook")
+            self._core.keep(self._sender.run, "webhook")
 
     def _sender_of(self, core: Core, vault: Vault) -> WebhookSender | None:
         url, key = core.settings.webhook.url, webhook_key(core.settings)

@@ -67,7 +67,7 @@ class Worker:
                 "loaded", {"taken": _taken(core), "definitions": _definitions(core), "pid": os.getpid()}
             )
             core.go(self._obey(core, data), "supervisor")
-            core.go(self._report_always(core, data), "reports")
+            core.keep(partial(self._report_always, core, data), "reports")
             await self._ended.wait()
             clean = await data.drain(self._drain_s)
             await core.end_tasks()

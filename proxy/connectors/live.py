@@ -107,14 +107,14 @@ class LiveStore:
             listener(found)
 
     async def catch_up(self) -> None:
-        """Take in what other processes changed since the last time.
+        """Take in what other processes changed since the last time; then erase what is still to be erased.
 
         Raises:
             StoreError: the store cannot be read; what is in memory stays in force.
         """
-        if self._scrub_due:
-            self._scrub_due = not await self._store.scrub()
         await self._load()
+        if self._scrub_due:
+            await self._erase()  # a full disk forbids it, and is no reason to miss a revocation
 
     async def changed(self, seen: int, poll_s: float = POLL_S) -> int:
         """Wait until another process may have changed something; see :meth:`Store.changed`."""
@@ -127,17 +127,19 @@ class LiveStore:
     async def watch(self, on_change: Callable[[], None], *, interval: float = POLL_S) -> None:
         """Follow changes until cancelled; ``on_change`` is called after each, also after this process's own.
 
-        A store that fails is asked again at the next turn.
+        Whatever fails is tried again at the next turn.
         """
         self._listeners.append(on_change)
         seen = 0
         try:
             while True:
-                seen = await self.changed(seen, interval)
                 try:
+                    seen = await self.changed(seen, interval)
                     await self.catch_up()
                 except (StoreError, StateError):
                     continue
+                except Exception:  # noqa: BLE001  # a fault of ours must not hide later revocations
+                    await asyncio.sleep(interval)
         finally:
             self._listeners.remove(on_change)
 

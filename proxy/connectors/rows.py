@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.connectors.model import Connection, Tokens
-from proxy.connectors.seal import Keyring, Place, key_id_of
+from proxy.connectors.seal import Keyring, Place, SealBrokenError, key_id_of
 from proxy.connectors.store import Row
 from proxy.keys import KeyRecord, parse_rate
 from proxy.secret import Secret
@@ -81,16 +81,44 @@ def to_json(value: object) -> str:
 
 @lru_cache(maxsize=1024)  # connections of one service have the same scopes, and often the same metadata
 def _strings(text: str) -> Mapping[str, str]:
-    return MappingProxyType(json.loads(text))
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError("no JSON object")
+    return MappingProxyType(found)
 
 
 @lru_cache(maxsize=1024)
 def _list(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
+    found = json.loads(text)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise TypeError("no JSON array of strings")
+    return tuple(found)
+
+
+def blob_of(value: object) -> bytes:
+    """A sealed value, from whatever type the database's driver has for bytes.
+
+    Raises:
+        SealBrokenError: something else is stored there, which SQLite allows.
+    """
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise SealBrokenError("there are no bytes where a sealed value should be")
+    return bytes(value)
+
+
+_UNREADABLE = (SealBrokenError, TypeError, ValueError, RecursionError)
+_KINDS = {"service": str, "name": str, "state": str, "generation": int}
 
 
 def connection_of(row: Row) -> Connection:
-    """The connection, without its tokens."""
+    """The connection, without its tokens.
+
+    Raises:
+        TypeError, ValueError, RecursionError: a column holds what this program does not write.
+    """
+    for column, kind in _KINDS.items():
+        if not isinstance(row[column], kind):
+            raise TypeError(f"connections.{column} is no {kind.__name__}")
     return Connection(
         connection_id=row["connection_id"],
         service=row["service"],
@@ -149,7 +177,7 @@ def open_tokens(row: Row, ring: Keyring) -> Tokens:
         blob = row[column]
         if blob is None:
             return None
-        return Secret(ring.open(bytes(blob), Place("connections", identity, column)).decode())
+        return Secret(ring.open(blob_of(blob), Place("connections", identity, column)).decode())
 
     access_token = opened("access_token")
     return Tokens(
@@ -159,6 +187,22 @@ def open_tokens(row: Row, ring: Keyring) -> Tokens:
         issued_at=_seconds(row["issued_at"]),
         refresh_expires_at=_seconds(row["refresh_expires_at"]),
     )
+
+
+def opened(row: Row, ring: Keyring) -> tuple[Connection, Tokens | None]:
+    """A connection and its tokens, None where they do not open: one row never costs the others (R140).
+
+    Of a row that cannot be read either, the connection is no more than where it is found.
+    """
+    try:
+        connection = connection_of(row)
+    except _UNREADABLE:
+        place = str(row["service"]), str(row["name"])
+        return Connection(row["connection_id"], *place, is_default=bool(row["is_default"])), None
+    try:
+        return connection, open_tokens(row, ring)
+    except _UNREADABLE:
+        return connection, None
 
 
 def key_of(row: Row) -> KeyRecord:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from proxy.connectors.rows import to_json
+from proxy.connectors.rows import blob_of, to_json
 from proxy.connectors.seal import Keyring, Place, SealBrokenError, key_id_of
 from proxy.connectors.store import Asked, Row, Transaction
 from proxy.errors import ConflictError, Fault
@@ -83,7 +83,7 @@ def why_refused(table: Table, row: Row, ring: Keyring) -> Why | None:
     if blob is None:
         return "unsigned"
     try:
-        ring.open(bytes(blob), row_place(table, row))
+        ring.open(blob_of(blob), row_place(table, row))
     except SealBrokenError:
         return "changed"
     return None

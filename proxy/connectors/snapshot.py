@@ -9,9 +9,9 @@ from proxy.connectors.changes import Changes
 from proxy.connectors.layers import Layers
 from proxy.connectors.lifetimes import refresh_time
 from proxy.connectors.model import Connection, Credential, Tokens
-from proxy.connectors.rows import connection_of, key_of, open_tokens
+from proxy.connectors.rows import key_of, opened
 from proxy.connectors.rowseals import Refused, refused
-from proxy.connectors.seal import Keyring, SealBrokenError
+from proxy.connectors.seal import Keyring
 from proxy.connectors.store import Row
 from proxy.keys import KeyRecord
 
@@ -95,10 +95,8 @@ def _serves_on(connection: Connection) -> bool:
 
 def hold(row: Row, ring: Keyring, previous: Held | None) -> Held:
     """Open one row; what does not open is held as a connection that needs a person (R140)."""
-    connection = connection_of(row)
-    try:
-        tokens = open_tokens(row, ring)
-    except SealBrokenError:
+    connection, tokens = opened(row, ring)
+    if tokens is None:
         return Held(replace(connection, state="reauthorization_required", cause=DAMAGED), None, None)
     if connection.state not in _SERVING and not _serves_on(connection):
         return Held(connection, tokens, None)

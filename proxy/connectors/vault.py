@@ -22,7 +22,7 @@ from proxy.connectors.masterkey import MasterKeySource
 from proxy.connectors.model import Connection, Tokens
 from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, optional_ms, seal_tokens, to_json, to_ms
 from proxy.connectors.sqlite import SqliteStore
-from proxy.connectors.store import Store, Transaction
+from proxy.connectors.store import Row, Store, Transaction
 from proxy.connectors.vault_keys import upsert
 from proxy.connectors.vault_upkeep import UpkeepVault
 from proxy.errors import ConfigurationError, ConflictError, Fault, MissingError, StateError, StoreError
@@ -264,12 +264,18 @@ async def _settle(change: Change, row: dict[str, Any]) -> str | None:
     now = to_ms(change.now)
     found = next((one for one in of_service if one["name"] == row["name"]), None)
     row["connection_id"] = found["connection_id"] if found else f"con_{secrets.token_hex(8)}"
-    row["generation"] = found["generation"] + 1 if found else 1
+    row["generation"] = _number(found, "generation", 0) + 1
     row["is_default"] = found["is_default"] if found else int(not of_service)
-    row["created_at"] = found["created_at"] if found else now
+    row["created_at"] = _number(found, "created_at", now)
     row["updated_at"] = now
     row["sequence"] = change.sequence
     return str(found["state"]) if found else None
+
+
+def _number(row: Row | None, column: str, otherwise: int) -> int:
+    """What a row has there; SQLite keeps anything that somebody else puts there, which connecting mends."""
+    value = None if row is None else row[column]
+    return value if isinstance(value, int) else otherwise
 
 
 async def _find(transaction: Transaction, service: str, name: str) -> str:

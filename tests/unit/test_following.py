@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+import pytest
 from structlog.testing import capture_logs
 
 from proxy.connectors.snapshot import Snapshot
@@ -20,6 +21,7 @@ class Vault:
         self.snapshot = Snapshot(1, keys={"k1": KEY})
         self.next: Snapshot | None = None
         self.broken = False
+        self.fault: Exception | None = None
         self.used: list[Mapping[str, float]] = []
         self.kept_days = 0
         self.observed: list[Mapping[tuple[str, ...], int]] = []
@@ -31,6 +33,10 @@ class Vault:
         self._fail()
         if self.next is not None:
             self.snapshot, self.next = self.next, None
+
+    async def changed(self, seen: int, poll_s: float) -> int:
+        await asyncio.sleep(poll_s / 25)
+        return seen
 
     def listen(self, listener: Callable[[], None]) -> None:
         self.listeners.append(listener)
@@ -57,6 +63,8 @@ class Vault:
         return 7, "ab" * 32
 
     def _fail(self) -> None:
+        if self.fault is not None:
+            raise self.fault
         if self.broken:
             raise StoreError("the disk reports an error", reason="io")
 
@@ -68,6 +76,8 @@ class Scene:
         self.now = 1000.0
         self.vault = Vault()
         self.changes = 0
+        self.told = asyncio.Event()
+        self.on_change_fault: Exception | None = None
         self.observed: Mapping[tuple[str, ...], int] = {}
         self.follower = VaultFollower(
             self.vault,
@@ -79,7 +89,10 @@ class Scene:
         )
 
     def _changed(self) -> None:
+        if self.on_change_fault is not None:
+            raise self.on_change_fault
         self.changes += 1
+        self.told.set()
 
     def look(self) -> None:
         asyncio.run(self.follower.look())
@@ -139,6 +152,55 @@ def test_a_short_failure_is_no_outage() -> None:
     scene.now += LATE_S - 1
     scene.look()
     assert (scene.follower.is_late, scene.changes) == (False, 0)
+
+
+def test_a_fault_of_ours_is_an_outage_and_not_the_end() -> None:
+    """An unexpected failure while following is logged once, stops the keys in time, and passes (R89, R140, R153)."""
+    scene = Scene()
+
+    async def told(change: Callable[[], None]) -> Mapping[str, KeyRecord]:
+        scene.told.clear()
+        change()
+        await scene.told.wait()
+        return dict(scene.follower.keys)
+
+    def break_it() -> None:
+        scene.vault.fault = KeyError("a secret")
+        scene.now += STALE_S + 1
+
+    def mend_it() -> None:
+        scene.vault.fault = None
+
+    async def story() -> None:
+        following = asyncio.create_task(scene.follower.follow())
+        assert await told(break_it) == {}
+        assert await told(mend_it) == {"k1": KEY}
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    with capture_logs() as logged:
+        asyncio.run(story())
+    assert [one["event"] for one in logged] == [
+        "vault_following_failed",
+        "vault_unreadable",
+        "vault_keys_suspended",
+        "vault_readable_again",
+    ]
+    assert "a secret" not in str(logged)
+
+
+def test_a_change_that_could_not_be_taken_over_is_told_again() -> None:
+    """Until callers meet what the vault has, it is not called read, and is told at each look (R89)."""
+    scene = Scene()
+    scene.vault.next = Snapshot(2)
+    scene.on_change_fault = RuntimeError("no table")
+    scene.now += LATE_S + 1
+    with pytest.raises(RuntimeError):
+        scene.look()
+    assert scene.follower.is_late
+    scene.on_change_fault = None
+    scene.look()
+    assert (scene.changes, scene.follower.is_late) == (1, False)
 
 
 def test_uses_are_written_and_a_failing_store_costs_only_them() -> None:

@@ -7,21 +7,27 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from proxy.assembly.inforce import catalog_of
 from proxy.channel import Channel, InForce, first_frame, packed, unpacked
+from proxy.core import Core
 from proxy.exposition import added
 from proxy.metrics import Metrics
+from proxy.reports import Reports
 from proxy.restarts import LONGEST_S, LOOP, QUICK_S, Restarts
 from proxy.secret import Secret
 from proxy.settings import load_settings
 from proxy.sharedlog import SharedStream, make_lock, pieces
 from proxy.spawn import interpreter_flags
+from proxy.supervised import Supervised
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -238,3 +244,69 @@ def test_a_worker_gets_the_interpreter_flags_of_its_supervisor() -> None:
     for flag in ("-I", "-Xdev", "-Werror::SyntaxWarning"):
         assert repr(flag) in told
     assert all(flag.startswith("-") for flag in interpreter_flags())
+
+
+def _worker(number: int, taken: int) -> Supervised:
+    """One that has loaded its vault, as the supervisor knows it."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    ours.close()
+    child = subprocess.Popen(["true"])
+    child.wait()
+    worker = Supervised(number, child, ours, lambda *_: None)
+    worker.state, worker.taken = "loaded", taken
+    return worker
+
+
+def test_a_database_that_falls_back_lets_new_workers_in() -> None:
+    """After a fail-over that lost changes, a worker with all there is gets to work, and later changes are told (R89)."""
+    reports, first = Reports(), _worker(1, 50)
+    assert reports.settle(50, [first]) == 50
+    first.taken = 40
+    second = _worker(2, 40)
+    assert reports.settle(50, [first, second]) is None
+    assert not second.may_go, "this process may know of a revocation that the new worker has not read"
+    assert reports.settle(40, [first, second]) is None
+    assert second.may_go
+    first.taken = second.taken = 41
+    assert reports.settle(41, [first, second]) == 41
+
+
+# --- keeping endless work -------------------------------------------------------------------------------
+
+
+async def _story_of(
+    start: Callable[[Core, Callable[[], Coroutine[Any, Any, None]]], None], home: Path
+) -> int:
+    """How often work that fails twice was begun, once it has not failed or nothing runs any more."""
+    settings = load_settings(None, {"HOME": str(home)})
+    core = Core(settings, catalog_of(settings), (), None)
+    begun, settled = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun <= 2:
+            raise KeyError("a secret")
+        settled.set()
+        await asyncio.Event().wait()
+
+    start(core, work)
+    idle = asyncio.create_task(settled.wait())
+    await asyncio.wait({idle, *core._tasks}, return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    await core.close()
+    assert not core._tasks
+    return begun
+
+
+def test_endless_work_begins_anew_after_a_fault(tmp_path: Path) -> None:
+    """What a server does again and again goes on after unexpected failures, each logged; other work is done once."""
+    with capture_logs() as logged:
+        assert asyncio.run(_story_of(lambda core, work: core.keep(work, "look"), tmp_path)) == 3
+    assert [(one["event"], one["task"], one["again_after_s"]) for one in logged] == [
+        ("background_task_failed", "look", 0.0),
+        ("background_task_failed", "look", 0.5),
+    ]
+    assert "a secret" not in str(logged)
+    assert asyncio.run(_story_of(lambda core, work: core.go(work(), "once"), tmp_path)) == 1

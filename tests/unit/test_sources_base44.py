@@ -195,6 +195,25 @@ async def test_a_token_refused_by_the_service_is_fetched_once_more() -> None:
         assert len(fake.requests) == 2
 
 
+async def test_a_clock_set_back_stops_no_fetch() -> None:
+    """An hour back: no token counts as fresh that was fetched later, and a refused one is fetched anew (R125, R127)."""
+    clock = Clock()
+    async with fake_base44() as fake, _source(fake, clock=clock) as source:
+        fake.tokens["app1", "slack"] = {"access_token": "xoxp-1"}
+        fetched = await source.refused(await source.obtain("slack", None))
+        assert (fetched, len(fake.requests)) == (None, 2)  # the same token: no answer to a refusal
+        clock.now -= 3600
+        fake.tokens["app1", "slack"] = {"access_token": "xoxp-2"}
+        again = await source.obtain("slack", None)
+        assert (again.access_token, len(fake.requests)) == (Secret("xoxp-2"), 3)
+        fake.tokens["app1", "slack"] = {"access_token": "xoxp-3"}
+        newer = await source.refused(again)
+        assert newer is not None
+        assert newer.access_token == Secret("xoxp-3")
+        assert await source.obtain("slack", None) is newer
+        assert len(fake.requests) == 4
+
+
 async def test_apps_named_by_requests_are_kept_apart() -> None:
     """Two apps, and two tokens of one app, never see each other's credentials (R172, R173)."""
     async with fake_base44() as fake, _source(fake, configured=False) as source:

@@ -27,8 +27,7 @@ from proxy.connectors.refresh.owner import Owner
 from proxy.connectors.refresh.settlement import APP_MARK, noted
 from proxy.connectors.refresh.together import Decided, Moment, Step, Together
 from proxy.connectors.refresh.ways import way_of
-from proxy.connectors.rows import CONNECTION_COLUMNS, connection_of, open_tokens, optional_ms, to_ms
-from proxy.connectors.seal import SealBrokenError
+from proxy.connectors.rows import CONNECTION_COLUMNS, opened, optional_ms, to_ms
 from proxy.connectors.store import Asked, Row
 from proxy.connectors.vault import Vault
 from proxy.errors import StoreError
@@ -222,11 +221,7 @@ class Ledger:
         )
 
     def _standing(self, row: Row, over: Mapping[str, bool]) -> Standing:
-        connection = connection_of(row)
-        try:
-            tokens = open_tokens(row, self._vault.data_keys.ring)
-        except SealBrokenError:
-            tokens = None
+        connection, tokens = opened(row, self._vault.data_keys.ring)
         way = way_of(self._catalog().get(connection.service), connection, tokens)
         return Standing(
             connection=connection,

@@ -52,7 +52,7 @@ class CachedCredential:
         self._name = name
         self.connection_id = f"{kind}:{service.type_id}:{name}"
         self._credential: Credential | None = None
-        self._fresh_until = self._usable_until = 0.0
+        self._fetched_at = self._fresh_until = self._usable_until = 0.0
         self._failure: RequestError | None = None
         self._retry_at = 0.0
         self._retry_s = FIRST_RETRY_S
@@ -69,9 +69,13 @@ class CachedCredential:
 
     def ready(self, connection: str | None) -> Credential | None:
         """The credential while it is fresh."""
-        if self._clock() >= self._fresh_until or (connection is not None and connection != self._name):
+        if not self._is_fresh() or (connection is not None and connection != self._name):
             return None
         return self._credential
+
+    def _is_fresh(self) -> bool:
+        """Before the time of fetching the clock was set back: how old the token is is not known (R125)."""
+        return self._fetched_at <= self._clock() < self._fresh_until
 
     async def obtain(self, connection: str | None) -> Credential:
         """The fresh credential, fetched if need be; one that still lives while fetching fails for now.
@@ -93,9 +97,9 @@ class CachedCredential:
     async def refused(self, credential: Credential) -> Credential | None:
         """A newer credential than ``credential``: fetched by another caller meanwhile, or now."""
         current = self._credential
-        if current is not None and current is not credential and self._clock() < self._fresh_until:
+        if current is not None and current is not credential and self._is_fresh():
             return current
-        if self._clock() - self._forced_at < FORCED_S:
+        if 0 <= self._clock() - self._forced_at < FORCED_S:
             return None
         self._forced_at = self._clock()
         self._fresh_until = 0.0
@@ -167,6 +171,7 @@ class CachedCredential:
                 )
             self._usable_until = fetched.expires_at - EXPIRY_S
             self._fresh_until = min(fetched.expires_at - margin(lifetime), self._usable_until)
+        self._fetched_at = started
         self._failure, self._retry_at, self._retry_s = None, 0.0, FIRST_RETRY_S
         held = self._credential
         if (
