@@ -46,6 +46,9 @@ class Followed(Protocol):
     async def prune_audit(self, days: int) -> int:
         """Drop audit rows older than that; raises StoreError."""
 
+    async def prune_ended(self, days: int) -> int:
+        """Drop keys and admin tokens that ended longer ago; raises StoreError or StateError."""
+
     async def audit_head(self) -> tuple[int, str] | None:
         """Number and hash of the audit's last row, None where somebody changed it; raises StoreError."""
 
@@ -158,10 +161,11 @@ class VaultFollower:
             await self.write_uses()
 
     async def prune(self, days: int) -> None:
-        """Drop audit rows older than ``days`` once a day, and log where the chain stands, until cancelled."""
+        """Drop what is older than ``days`` once a day, and log where the audit stands, until cancelled."""
         while True:
-            with contextlib.suppress(StoreError):
+            with contextlib.suppress(StoreError, StateError):
                 await self._vault.prune_audit(days)
+                await self._vault.prune_ended(days)
                 _tell_chain(await self._vault.audit_head())
             await asyncio.sleep(_DAY_S)
 

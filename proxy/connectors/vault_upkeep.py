@@ -1,18 +1,23 @@
 """The vault's upkeep: which vault it is, rotation of its keys, and what an operator may know of it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proxy.connectors import causes, notices, rotation
+from proxy.connectors import causes, ended, notices, rotation
+from proxy.connectors.audit import Note
+from proxy.connectors.ended import ENDED
 from proxy.connectors.model import Connection
 from proxy.connectors.place import is_same_place
 from proxy.connectors.rows import to_ms
+from proxy.connectors.rowseals import GUARDED, Table
 from proxy.connectors.seal import master_key
+from proxy.connectors.store import next_sequence
 from proxy.connectors.vault_tokens import TokenVault
 from proxy.errors import StateError
 from proxy.secret import Secret
 
+_DAY_S = 86_400.0
 BATCH = 50  # values re-encrypted in one commit: a few milliseconds in which other writers wait
 _COUNTED = ("connections", "keys", "registrations", "flows", "notices", "audit")
 Progress = Callable[[int, int], None]
@@ -163,6 +168,40 @@ class UpkeepVault(TokenVault):
             change.detail.update(master_key=master.key_id, data_keys=count)
         self._data_keys.follow(master)
         await self._erase()
+
+    async def prune_ended(self, days: int) -> int:
+        """Drop rows of keys and admin tokens that ended more than ``days`` ago (see ``ended``); how many.
+
+        A row that is not genuine stays, to be looked at.
+
+        Raises:
+            StoreError, StateError: it stopped, and goes on the next time.
+        """
+        before, total = to_ms(self._clock() - days * _DAY_S), 0
+        for table in ENDED:
+            async with self._store.snapshot() as reading:
+                rows = await reading.fetch(*ended.found(table, before))
+            row_id = GUARDED[table].row_id
+            for some in ended.batches(rows):
+                genuine = [str(row[row_id]) for row in some if await self._is_genuine(table, row)]
+                total += await self._drop_ended(table, genuine, before)
+        return total
+
+    async def _drop_ended(self, table: Table, row_ids: Sequence[str], before: int) -> int:
+        """One numbered, audited transaction; none of it where another instance was first."""
+        what = ENDED[table]
+        async with self._store.transaction() as transaction:
+            counts = await transaction.execute_each(*(ended.dropped(table, one, before) for one in row_ids))
+            gone = [one for one, count in zip(row_ids, counts, strict=True) if count]
+            if not gone:
+                return 0
+            if what.also is not None:
+                await transaction.execute_each(*((what.also, one) for one in gone))
+            sequence = await next_sequence(transaction)
+            note = Note("proxy", what.action, "*", {"count": len(gone), "ids": gone})
+            await self.audit_log.record(transaction, self._clock(), note)
+        await self.take_in(sequence)
+        return len(gone)
 
     async def status(self) -> Mapping[str, Any]:
         """What an operator may know, as JSON values: versions, ids and counts, nothing secret."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 from support.browser import Browser
 from support.connecting import Scene, scene
+from support.vaults import key_record
 
 from proxy.connectors.passwords import hashed
 from proxy.exposition import ADDED_BUCKETS, DURATION_BUCKETS
@@ -89,6 +91,21 @@ async def test_requests_are_told_as_they_happen_and_filtered(
             found = await events(one, browser, query, len(expected))
         assert [each["request_id"] for each in found] == expected
         one.feed.close()
+
+
+async def test_the_filter_offers_keys_in_force(tmp_path: Path) -> None:
+    """A key that ended is not in the list, unless it is the one that is asked for (R93)."""
+    async with scene(tmp_path, password=STORED) as one, Browser() as browser:
+        living, gone = key_record("living")[0], key_record("gone")[0]
+        for record in (living, gone):
+            await one.vault.add_key(replace(record, permits=("*",)))
+        await one.vault.revoke_key(gone.key_id)
+        await signed_in(one, browser)
+        shown = await browser.open(f"{one.public_url}/live")
+        assert f'<option value="{living.key_id}"' in shown.text
+        assert f'<option value="{gone.key_id}"' not in shown.text
+        asked = await browser.open(f"{one.public_url}/live?key={gone.key_id}")
+        assert f'<option value="{gone.key_id}" selected' in asked.text
 
 
 async def test_a_stranger_sees_no_requests(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Vault:
         self.broken = False
         self.fault: Exception | None = None
         self.used: list[Mapping[str, float]] = []
-        self.kept_days = 0
+        self.kept_days = self.ended_days = 0
         self.observed: list[Mapping[tuple[str, ...], int]] = []
         self.called: list[Mapping[tuple[str, ...], int]] = []
         self.head_read = asyncio.Event()
@@ -56,6 +56,11 @@ class Vault:
     async def prune_audit(self, days: int) -> int:
         self._fail()
         self.kept_days = days
+        return 0
+
+    async def prune_ended(self, days: int) -> int:
+        self._fail()
+        self.ended_days = days
         return 0
 
     async def audit_head(self) -> tuple[int, str] | None:
@@ -213,7 +218,7 @@ def test_uses_are_written_and_a_failing_store_costs_only_them() -> None:
 
 
 def test_the_audit_is_dropped_by_age_and_its_head_is_logged() -> None:
-    """At the start, and then daily: rows older than the setting go, and the log keeps where the chain stands (R157)."""
+    """At the start, and then daily: what is older than the setting goes, and the log keeps where the chain stands (R157)."""
     scene = Scene()
 
     async def once() -> None:
@@ -224,7 +229,7 @@ def test_the_audit_is_dropped_by_age_and_its_head_is_logged() -> None:
 
     with capture_logs() as told:
         asyncio.run(once())
-    assert scene.vault.kept_days == 123
+    assert (scene.vault.kept_days, scene.vault.ended_days) == (123, 123)
     assert [(one["event"], one["head"]) for one in told] == [("audit_chain", "7:" + "ab" * 32)]
 
 

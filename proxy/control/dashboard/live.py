@@ -34,13 +34,14 @@ class LivePage:
     async def _show(self, request: web.Request, visitor: Visitor) -> web.Response:
         ground = self.frame.ground
         keys = sorted(ground.keys().values(), key=lambda one: one.name)
+        wanted, now = _wanted(request.query), ground.clock()
         return self.frame.page(
             "live",
             visitor,
             at="live",
-            wanted=_wanted(request.query),
+            wanted=wanted,
             services=sorted(ground.catalog().services.values(), key=lambda one: one.title.lower()),
-            keys=keys,
+            keys=[one for one in keys if one.is_live(now) or one.key_id == wanted.key],
             names={one.key_id: one.name for one in keys},
             statuses=_STATUSES,
             origins=_ORIGINS,
