@@ -12,6 +12,7 @@ from proxy.assembly.providers import declared_registrations, oidc_secret, webhoo
 from proxy.assembly.vaults import master_key_of, needs_vault, open_vault, vault_exists, vault_place
 from proxy.catalog.model import Catalog
 from proxy.connectors.audit_log import ChainReport
+from proxy.connectors.oauth.registration import Registration
 from proxy.errors import ConfigurationError, Fault, SetupError
 from proxy.forwarding.egress import Dialer
 from proxy.settings import Settings
@@ -90,13 +91,13 @@ def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
             report.facts["vault"] = f"will be made in {place}"
         return
 
-    async def look() -> tuple[int, int, tuple[str, ...], ChainReport]:
+    async def look() -> tuple[int, int, tuple[str, ...], ChainReport, tuple[Registration, ...]]:
         vault = await open_vault(settings, catalog)
         try:
             chain = await vault.verify_audit()
             refused = tuple(str(one) for one in await vault.refused_rows())
             notices = (*vault.notices, *refused)
-            return len(vault.connections()), len(vault.keys()), notices, chain
+            return len(vault.connections()), len(vault.keys()), notices, chain, await vault.registrations()
         finally:
             await vault.close()
 
@@ -105,6 +106,7 @@ def _check_vault(report: Report, settings: Settings, catalog: Catalog) -> None:
         report.facts["vault"] = f"{place}: opens, {found[0]} connections, {found[1]} keys"
         report.warnings.extend(Fault("vault", notice) for notice in found[2])
         _tell_chain(report, found[3])
+        report.faults.extend(Fault("vault", one.mending) for one in found[4] if one.damaged)
 
 
 def _tell_chain(report: Report, chain: ChainReport) -> None:

@@ -1,7 +1,8 @@
 """``registrations``: the apps at providers with which accounts are connected."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -9,6 +10,7 @@ from proxy.assembly.inforce import catalog_of
 from proxy.cli import output
 from proxy.cli.session import JsonOption
 from proxy.cli.target import Target, anywhere
+from proxy.connectors.oauth.registration import Registration
 from proxy.errors import ConfigurationError, Fault
 from proxy.operations.registrations import family_of
 from proxy.secret import Secret
@@ -65,7 +67,7 @@ def listing(target: Target, *, as_json: JsonOption = False) -> None:
                 one["id"],
                 one["family"],
                 one["client_id"],
-                "kept" if one["has_secret"] else "none",
+                _secret_word(one),
                 "settings" if one["declared"] else "vault",
                 one["redirect_address"],
                 " ".join(one["services"]),
@@ -74,6 +76,9 @@ def listing(target: Target, *, as_json: JsonOption = False) -> None:
         ],
         empty="no app is registered: 'connector-proxy connect SERVICE' says what a provider needs",
     )
+    for one in told:
+        if one.get("damaged"):
+            output.line(Registration(one["id"], one["family"], one["client_id"], damaged=True).mending)
 
 
 @group.command("remove")
@@ -91,6 +96,12 @@ def remove(
     else:
         output.line(f"{registration_id}: is forgotten.")
     target.changed()
+
+
+def _secret_word(one: Mapping[str, Any]) -> str:
+    if one.get("damaged"):  # servers before this release do not tell
+        return "does not open"
+    return "kept" if one["has_secret"] else "none"
 
 
 def _read_secret() -> Secret:

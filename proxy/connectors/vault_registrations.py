@@ -4,7 +4,7 @@ from typing import Any
 
 from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.rows import to_ms
-from proxy.connectors.seal import Place, key_id_of
+from proxy.connectors.seal import Place, SealBrokenError, key_id_of
 from proxy.connectors.store import Row
 from proxy.connectors.vault_keys import KeyVault, upsert
 from proxy.secret import Secret
@@ -29,19 +29,23 @@ class RegistrationVault(KeyVault):
         """The one of that id, or None.
 
         Raises:
-            StoreError, SealBrokenError: it cannot be read.
+            StoreError: it cannot be read.
+            SealBrokenError: its secret does not open; the text says how to mend that.
         """
         async with self._store.snapshot() as transaction:
             rows = await transaction.fetch(
                 "SELECT * FROM registrations WHERE registration_id = $1", registration_id
             )
-        return await self._registration_of(rows[0]) if rows else None
+        found = await self._registration_of(rows[0]) if rows else None
+        if found is not None and found.damaged:
+            raise SealBrokenError(found.mending)
+        return found
 
     async def registrations(self) -> tuple[Registration, ...]:
-        """All of them, by id.
+        """All of them, by id; those whose secret does not open are ``damaged``.
 
         Raises:
-            StoreError, SealBrokenError: one cannot be read.
+            StoreError: they cannot be read.
         """
         async with self._store.snapshot() as transaction:
             rows = await transaction.fetch("SELECT * FROM registrations ORDER BY registration_id")
@@ -95,12 +99,16 @@ class RegistrationVault(KeyVault):
         return removed > 0
 
     async def _registration_of(self, row: Row) -> Registration:
+        known = row["registration_id"], row["family"], row["client_id"]
+        try:
+            return Registration(*known, await self._secret_of(row))
+        except SealBrokenError:
+            return Registration(*known, damaged=True)
+
+    async def _secret_of(self, row: Row) -> Secret | None:
         blob = row["client_secret"]
-        if blob is not None and row["secret_key_id"] not in self._data_keys.ring.keys:
+        if blob is None:
+            return None
+        if row["secret_key_id"] not in self._data_keys.ring.keys:
             await self._data_keys.reload()
-        secret = (
-            None
-            if blob is None
-            else Secret(self._data_keys.ring.open(bytes(blob), secret_place(row)).decode())
-        )
-        return Registration(row["registration_id"], row["family"], row["client_id"], secret)
+        return Secret(self._data_keys.ring.open(bytes(blob), secret_place(row)).decode())

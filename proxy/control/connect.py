@@ -18,6 +18,7 @@ from proxy.connectors.flow import Flow, Wish
 from proxy.connectors.flows import LIFE_S
 from proxy.connectors.oauth.messages import needs_browser
 from proxy.connectors.outcomes import REASONS, FlowRefused, Outcome
+from proxy.connectors.seal import SealBrokenError
 from proxy.connectors.sources import SOLE_CONNECTION
 from proxy.connectors.vault import Vault
 from proxy.control.browsers import Cookies, check_token, form_token, is_prefetch, read_form
@@ -81,6 +82,8 @@ class ConnectPages:
             except (StoreError, StateError):
                 text = "The vault cannot be read or written for now: see the log. Nothing was stored."
                 return self._problem("Not just now", text, status=_BUSY)
+            except SealBrokenError as broken:
+                return self._problem("A secret of the vault does not open", str(broken), status=_BUSY)
 
         return page
 

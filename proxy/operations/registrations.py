@@ -63,7 +63,7 @@ async def remove_registration(known: Registrations, registration_id: str, *, act
 def registration_document(
     catalog: Catalog, one: Registration, *, public_url: str, declared: bool
 ) -> Mapping[str, object]:
-    """An app as it is listed; of its secret only whether there is one.
+    """An app as it is listed; of its secret only whether there is one, and whether it opens.
 
     ``public_url``: origin of the control plane as browsers reach it. ``declared``: it is of the settings, not
     of the vault.
@@ -72,7 +72,8 @@ def registration_document(
         "id": one.registration_id,
         "family": one.family,
         "client_id": one.client_id,
-        "has_secret": one.client_secret is not None,
+        "has_secret": one.client_secret is not None or one.damaged,
+        "damaged": one.damaged,
         "declared": declared,
         "redirect_address": redirect_address(public_url, one.registration_id),
         "services": services_of(catalog, one),
@@ -118,6 +119,7 @@ _REGISTRATION = fields.told(
         "family": fields.STRING,
         "client_id": fields.STRING,
         "has_secret": fields.BOOLEAN,
+        "damaged": fields.BOOLEAN,
         "declared": fields.BOOLEAN,
         "redirect_address": fields.STRING,
         "services": fields.STRINGS,

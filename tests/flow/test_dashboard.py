@@ -1,6 +1,8 @@
 """The dashboard as a browser without scripts meets it: every page, every form, and what both refuse."""
 
+import contextlib
 import html
+import sqlite3
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from support.connecting import Scene, scene
 
 from proxy import keys
 from proxy.connectors.model import Tokens
+from proxy.connectors.oauth.registration import Registration
 from proxy.connectors.passwords import hashed
 from proxy.sandbox import CONFIG, SERVICE
 from proxy.secret import Secret
@@ -134,6 +137,35 @@ async def test_an_app_is_kept_and_its_secret_never_shown(tmp_path: Path) -> None
         assert not any("canary-app-secret" in shown.text for shown in browser.pages)
         page = await post(browser, page, f"{place}/app/remove")
         assert await one.vault.registration(SERVICE) is None
+
+
+async def test_an_app_whose_secret_does_not_open_is_mended_on_its_page(tmp_path: Path) -> None:
+    """A damaged secret is told on pages with the app's name and the remedy; giving it again, or forgetting the app, mends it there (R140)."""
+    async with scene(tmp_path, password=STORED, declared=False) as one, Browser() as browser:
+        place = f"/services/{SERVICE}"
+        page = await signed_in(one, browser, place)
+
+        async def damaged() -> Page:
+            kept = Registration(SERVICE, SERVICE, "my-app", Secret("canary-app-secret"))
+            await one.vault.save_registration(kept)
+            with contextlib.closing(sqlite3.connect(tmp_path / "data" / "vault.db")) as file, file:
+                file.execute("UPDATE registrations SET client_secret = x'00'")
+            return await browser.open(one.public_url + place)
+
+        page = await damaged()
+        assert (page.status, "does not open any more" in page.text) == (200, True)
+        refused = await browser.open(f"{one.public_url}/connect/{SERVICE}")
+        assert (refused.status, "<h1>" in refused.text) == (503, True)
+        assert f"registrations set {SERVICE}" in html.unescape(refused.text)
+        page = await post(browser, page, f"{place}/app", client_id="my-app", client_secret="")
+        assert "Client secret: is needed" in page.text
+        page = await post(browser, page, f"{place}/app", client_id="my-app", client_secret="new-secret")
+        assert "The app is kept" in page.text
+        kept = await one.vault.registration(SERVICE)
+        assert kept is not None
+        assert kept.client_secret == Secret("new-secret")
+        page = await post(browser, await damaged(), f"{place}/app/remove")
+        assert (page.status, await one.vault.registrations()) == (200, ())
 
 
 async def test_an_account_is_connected_and_ended_from_the_pages(tmp_path: Path) -> None:

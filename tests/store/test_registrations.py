@@ -65,13 +65,23 @@ async def test_the_secret_is_sealed_and_audited(place: VaultPlace) -> None:
 
 @pytest.mark.parametrize("column", ["registration_id", "family", "client_id"])
 async def test_a_secret_opens_only_for_its_app(place: VaultPlace, column: str) -> None:
-    """A row edited to another id, family or client id does not give the secret out (R134)."""
+    """A row edited to another id, family or client id does not give the secret out (R134); the error names the app and what mends it, and lists show it among the others."""
     async with place.opened() as vault:
         await vault.save_registration(APP)
         place.run(f"UPDATE registrations SET {column} = 'other'")  # noqa: S608  # a column of the table above
+        sound = replace(APP, registration_id="sound")
+        await vault.save_registration(sound)
+        broken, listed = await vault.registrations()
+        assert (broken.damaged, broken.client_secret, listed) == (True, None, sound)
         with pytest.raises(SealBrokenError) as caught:
-            await vault.registrations()
-    assert CANARY not in str(caught.value)
+            await vault.registration(broken.registration_id)
+        told = str(caught.value)
+        assert f"connector-proxy registrations set {broken.registration_id} --client-id" in told
+        assert CANARY not in told
+        registrations = Registrations({}, vault)
+        assert await registrations.shown(DRIVE) == (None if column != "client_id" else broken)
+        await vault.save_registration(replace(APP, registration_id=broken.registration_id))
+        assert not any(one.damaged for one in await vault.registrations())
 
 
 async def test_data_keys_made_elsewhere_are_taken_in(place: VaultPlace) -> None:

@@ -1,7 +1,9 @@
 """What connecting refuses before anything is begun, and the small rules around it."""
 
+import contextlib
 import re
 import resource
+import sqlite3
 import time
 from pathlib import Path
 
@@ -346,3 +348,25 @@ def test_the_issuer_is_compared_to_the_letter(
         return
     with pytest.raises(FlowRefused, match="another provider"):
         check_issuer(oauth, values)
+
+
+def test_a_secret_that_does_not_open(cli: Inside) -> None:
+    """One damaged row breaks no list: it stands there with the remedy; ``check`` fails for it until it is set again, and connecting says the same (R140)."""
+    for name in ("google", "github"):
+        cli("registrations", "set", name, "--client-id", "x", "--client-secret-stdin", stdin=b"s3cret-canary")
+    with contextlib.closing(sqlite3.connect(cli.data / "vault.db")) as database, database:
+        database.execute("UPDATE registrations SET client_secret = x'00' WHERE registration_id = 'google'")
+    remedy = "registrations set google --client-id ID --client-secret-stdin --family google"
+    listed = cli("registrations", "list")
+    assert (listed.code, "does not open" in listed.out, "github" in listed.out) == (0, True, True)
+    assert remedy in listed.out
+    damaged = {one["id"]: one["damaged"] for one in cli("registrations", "list", "--json").document}
+    assert damaged == {"github": False, "google": True}
+    checked = cli("check")
+    assert (checked.code, remedy in checked.err) == (3, True)
+    refused = cli("connect", "googledrive", "--paste")
+    assert (refused.code != 0, remedy in refused.err) == (True, True)
+    again = ("registrations", "set", "google", "--client-id", "x", "--client-secret-stdin")
+    assert cli(*again, stdin=b"new-secret").code == 0
+    assert cli("check").code == 0
+    assert "s3cret-canary" not in listed.out + checked.err + refused.err

@@ -22,6 +22,8 @@ class Registration:
         registration_id: any name; it stands in the callback's path. A service takes the one named like its
             type id, else the one named like its family.
         family: whose app it is: google, microsoft, slack, ...
+        damaged: it has a secret that does not open. Such a one is as it was found, to be shown and mended
+            only: what asks a provider never gets it.
 
     Raises:
         ConfigurationError: a value cannot be what it should; the secret is never in the text.
@@ -31,8 +33,11 @@ class Registration:
     family: str
     client_id: str
     client_secret: Secret | None = None
+    damaged: bool = False
 
     def __post_init__(self) -> None:
+        if self.damaged:
+            return
         faults = []
         place = f"registrations.{self.registration_id[:64]}"
         if _ID.fullmatch(self.registration_id) is None:
@@ -49,16 +54,26 @@ class Registration:
         if faults:
             raise ConfigurationError(*faults)
 
+    @property
+    def mending(self) -> str:
+        """What to do about a damaged one."""
+        return (
+            f"registrations.{self.registration_id}: its client secret does not open (damaged, or the row was "
+            "changed); set it again: "
+            f"connector-proxy registrations set {self.registration_id} --client-id ID "
+            f"--client-secret-stdin --family {self.family} < secret-file"
+        )
+
 
 class RegistrationStore(Protocol):
     """What keeps registrations: the vault."""
 
     async def registration(self, registration_id: str) -> Registration | None:
-        """The one of that id, opened, or None."""
+        """The one of that id, opened, or None; one that does not open is a SealBrokenError."""
         ...
 
     async def registrations(self) -> tuple[Registration, ...]:
-        """All of them, by id."""
+        """All of them, by id, damaged ones too."""
         ...
 
     async def save_registration(self, registration: Registration, *, actor: str) -> None:
@@ -98,8 +113,20 @@ class Registrations:
                 return found
         return None
 
+    async def shown(self, service: Service) -> Registration | None:
+        """The app that a service uses, as :meth:`find` has it, but a damaged one too: to show or replace it.
+
+        Raises:
+            StoreError: the vault cannot be read.
+        """
+        if service.oauth is None:
+            return None
+        known = {one.registration_id: one for one in await self.all()}
+        mine = (known.get(name) for name in (service.type_id, service.oauth.family))
+        return next((one for one in mine if one is not None and one.family == service.oauth.family), None)
+
     async def all(self) -> tuple[Registration, ...]:
-        """All in force, by id."""
+        """All in force, by id, damaged ones too."""
         kept = {one.registration_id: one for one in await self._vault.registrations()}
         in_force = kept | dict(self.declared)
         return tuple(in_force[name] for name in sorted(in_force))

@@ -77,7 +77,9 @@ def _refused(error: ConnectorProxyError) -> Refused:
         return Refused(row, "; ".join(str(fault) for fault in error.faults), error.faults)
     if isinstance(error, FlowRefused):
         return Refused(problems.NOT_ACCEPTED, str(error))
-    if isinstance(error, SetupError | SealBrokenError):
+    if isinstance(error, SealBrokenError):  # no time mends it
+        return Refused(problems.VAULT_UNAVAILABLE, str(error))
+    if isinstance(error, SetupError):
         detail = "the vault cannot be read or written for now: see the server's log"
         return Refused(problems.VAULT_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_S)})
     return Refused(problems.INTERNAL, problems.INTERNAL_DETAIL)

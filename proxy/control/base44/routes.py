@@ -106,7 +106,11 @@ class Base44Calls:
                 return self._refused(request, name, request_id, error)
             except (RequestError, Refusal) as error:
                 return self._refused(request, name, request_id, error, asker)
-            except (StoreError, StateError, SealBrokenError):
+            except SealBrokenError as broken:
+                return self._refused(
+                    request, name, request_id, Refusal(VAULT_UNAVAILABLE, str(broken)), asker
+                )
+            except (StoreError, StateError):
                 text = "the vault cannot be read or written for now: see the log"
                 failure = Refusal(VAULT_UNAVAILABLE, text, retry_after=5.0)
                 return self._refused(request, name, request_id, failure, asker)

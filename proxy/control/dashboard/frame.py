@@ -10,6 +10,7 @@ from multidict import MultiMapping
 
 from proxy import log
 from proxy.connectors.outcomes import FlowRefused
+from proxy.connectors.seal import SealBrokenError
 from proxy.connectors.users import Role
 from proxy.connectors.vault_flows import digest
 from proxy.control.browsers import check_token, form_token, read_form
@@ -163,6 +164,9 @@ class Frame:
                 log.event("dashboard_vault_unusable", level="warning", reason=str(error))
                 text = "The vault cannot be read or written for now: see the log. Nothing was changed."
                 return self._problem("Not just now", text, status=_BUSY)
+            except SealBrokenError as broken:
+                log.event("dashboard_vault_unusable", level="warning", reason=str(broken))
+                return self._problem("A secret of the vault does not open", str(broken), status=_BUSY)
 
         return page
 

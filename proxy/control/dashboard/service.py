@@ -52,7 +52,7 @@ class ServicePage:
         connections = [one for one in ground.vault.connections() if one.service == service.type_id]
         name = request.query.get("connection", "")
         names = {one.name for one in connections}
-        registration = await ground.registrations.find(service)
+        registration = await ground.registrations.shown(service)
         return self.frame.page(
             "service",
             visitor,
@@ -99,7 +99,7 @@ class ServicePage:
     async def _keep_app(self, request: web.Request, form: MultiMapping[str], visitor: Visitor) -> str:
         """Keep client id and secret; an empty secret field leaves the one that is kept."""
         ground, service = self.frame.ground, self._service(request)
-        kept = await ground.registrations.find(service)
+        kept = await ground.registrations.shown(service)
         oauth = service.oauth
         if oauth is None:
             raise ConfigurationError(Fault(service.type_id, "is not connected by OAuth"))
@@ -109,6 +109,8 @@ class ServicePage:
             raise ConfigurationError(Fault("Client id", "is needed: the provider's console shows it"))
         if not secret and kept is not None and kept.client_id == client_id and kept.client_secret:
             secret = kept.client_secret.reveal()
+        if not secret and kept is not None and kept.damaged:
+            raise ConfigurationError(Fault("Client secret", "is needed: the kept one does not open any more"))
         await ground.operating.by(
             visitor,
             "registrations.set",
@@ -120,7 +122,7 @@ class ServicePage:
 
     async def _remove_app(self, request: web.Request, _: MultiMapping[str], visitor: Visitor) -> str:
         ground, service = self.frame.ground, self._service(request)
-        kept = await ground.registrations.find(service)
+        kept = await ground.registrations.shown(service)
         if kept is not None:
             path = {"registration": kept.registration_id}
             await ground.operating.by(visitor, "registrations.remove", path=path)
