@@ -34,8 +34,8 @@ from proxy.listeners import Sockets, texts
 from proxy.operations import operation
 from proxy.operations.operation import Parts
 from proxy.operations.places import places_of
-from proxy.runtime import in_daemon
 from proxy.settings import Settings
+from proxy.threads import in_daemon
 from proxy.watchkeeping import Watchkeeper
 
 

@@ -20,8 +20,8 @@ from proxy.forwarding.limits import DataPlaneOptions, ServerLimits
 from proxy.forwarding.links.capability import Capabilities
 from proxy.forwarding.pool import Pool, UpstreamTimeouts
 from proxy.forwarding.server import DataServer
-from proxy.runtime import in_daemon
 from proxy.settings import Settings
+from proxy.threads import in_daemon
 from proxy.tracing import tracing_of
 
 

@@ -21,9 +21,10 @@ from proxy.errors import ConfigurationError, StateError
 from proxy.forwarding.server import require_c_parser
 from proxy.instance import InstanceLock, announce, withdraw
 from proxy.listeners import Sockets, signs_itself
-from proxy.runtime import in_daemon, settle_interpreter, settle_process
+from proxy.runtime import settle_interpreter, settle_process
 from proxy.settings import Settings
 from proxy.sharedlog import SharedStream, make_lock
+from proxy.threads import in_daemon
 
 FORCED = 1
 _ONE_SIGNAL_S = 0.3  # timeout(1) and some supervisors signal both the process and its group

@@ -41,6 +41,8 @@ CONTROL = Place("the control plane", "--control-port (control.listen)", mode=0o6
 def bind(listens: Iterable[Listen], place: Place) -> tuple[socket.socket, ...]:
     """Bound sockets, not listening yet; names such as ``localhost`` may give several.
 
+    Of the addresses of one name, those that this machine lacks are left out if it has another one.
+
     ``[::1]`` beside ``127.0.0.1`` on the same port is left out on machines without IPv6, and follows the port
     that the system chose for its sibling.
 
@@ -75,8 +77,7 @@ def _bind_tcp(
     made: list[socket.socket] = []
     try:
         infos = socket.getaddrinfo(listen.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(infos):
-            made.append(_bind_one(socket.socket(family, kind, protocol), address))
+        _bind_some([(info[:3], info[4]) for info in dict.fromkeys(infos)], made)
     except socket.gaierror as error:
         raise StateError(
             f"{listen} for {place.purpose} is no address of this machine: correct {place.remedy}"
@@ -90,6 +91,20 @@ def _bind_tcp(
             return _bind_tcp(listen, place, (), is_optional=True)
         raise _refusal(listen, place, error) from error
     return made
+
+
+def _bind_some(infos: Iterable[tuple[tuple[int, int, int], object]], made: list[socket.socket]) -> None:
+    """Bind a socket to each address of one name that the machine has; one it has to have."""
+    missing: OSError | None = None
+    for kind, address in infos:
+        try:
+            made.append(_bind_one(socket.socket(*kind), address))
+        except OSError as error:
+            if error.errno not in _NO_SUCH_ADDRESS:
+                raise
+            missing = error
+    if missing is not None and not made:
+        raise missing
 
 
 def _bind_one(one: socket.socket, address: object) -> socket.socket:

@@ -15,6 +15,7 @@ from proxy.catalog.origin import Origin, parse_origin
 from proxy.errors import AddressRefused, UpstreamUnreachable
 from proxy.forwarding.addresses import parse_address
 from proxy.forwarding.egress import Dialer
+from proxy.forwarding.racing import open_first
 from proxy.forwarding.tunnel import open_tunnel
 
 _CONNECTIONS = 20
@@ -110,15 +111,15 @@ class TunnelConnector(aiohttp.BaseConnector):
         if proxy is None or (url.scheme, url.raw_host, url.port) != tuple(self._origin):
             raise OSError("this connector is for another origin")
         try:
-            failure: OSError | None = None
-            for dial in await self._dialer.addresses(self._origin):
-                try:
-                    return await open_tunnel(proxy, dial, self._origin, self._context, self._factory)
-                except OSError as error:
-                    failure = error
+            dials = await self._dialer.addresses(self._origin)
+            return await open_first(
+                dials,
+                lambda _, sock: open_tunnel(proxy, sock, self._origin, self._context, self._factory),
+            )
         except (AddressRefused, UpstreamUnreachable) as error:
             raise OSError(error.detail) from error
-        raise OSError("no connection through the egress proxy") from failure
+        except OSError as error:
+            raise OSError("no connection through the egress proxy") from error
 
 
 def session_connector(dialer: Dialer, base: str) -> aiohttp.BaseConnector:

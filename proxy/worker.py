@@ -23,8 +23,9 @@ from proxy.dataside import DataSide
 from proxy.errors import ConfigurationError, SetupError
 from proxy.feed import Batch
 from proxy.listeners import Sockets
-from proxy.runtime import in_daemon, settle_interpreter, settle_process
+from proxy.runtime import settle_interpreter, settle_process
 from proxy.sharedlog import SharedStream
+from proxy.threads import in_daemon
 
 REPORT_S = 1.0
 _FAILED = 3

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import IPPROTO_TCP, SOCK_STREAM
+from socket import EAI_NODATA, EAI_NONAME, gaierror
 
 from proxy.catalog.origin import Origin, host_under
 from proxy.errors import AddressRefused, UpstreamUnreachable
@@ -25,26 +25,14 @@ from proxy.forwarding.addresses import (
     is_own_interface,
     parse_address,
 )
+from proxy.forwarding.known import ADDRESS_TTL_S, FAILURE_TTL_S, KEPT_S, RESOLVE_TIMEOUT_S, Lookup, Lookups
+from proxy.forwarding.resolving import SystemResolver
 from proxy.forwarding.tunnel import EgressProxy
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-ADDRESS_TTL_S = 20.0
-FAILURE_TTL_S = 1.0
-RESOLVE_TIMEOUT_S = 10.0
-_CACHE_SIZE = 4096
 
 _REFUSED = "the service's address must not be dialled"
 _UNRESOLVED = "the service's name could not be resolved"
-
-
-async def system_resolver(host: str, port: int) -> Sequence[str]:
-    """Addresses by the operating system's resolver; families take turns (RFC 6724, RFC 8305 §4)."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=SOCK_STREAM, proto=IPPROTO_TCP)
-    by_family: dict[int, list[str]] = {}
-    for family, _, _, _, sockaddr in found:
-        by_family.setdefault(family, []).append(str(sockaddr[0]))
-    longest = max((len(group) for group in by_family.values()), default=0)
-    return [group[i] for i in range(longest) for group in by_family.values() if i < len(group)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +122,14 @@ class Denied:
     addresses: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup:
-    """What resolving gave: addresses, or the kind of failure."""
-
-    dials: tuple[Dial, ...]
-    failure: type[AddressRefused] | type[UpstreamUnreachable] | None
-    until: float
-
-
 class Dialer:
     """Turns origins into addresses that may be dialled, and into verified TLS contexts.
 
     Args:
         policy: see :class:`EgressPolicy`.
         clock: monotonic seconds.
-        resolve: host and port -> textual addresses; raises OSError when there are none.
+        resolve: host and port -> textual addresses; raises OSError when there are none. The operating system
+            unless given.
         on_denied: told about every lookup in which an address was skipped.
 
     Building one needs no event loop; it reads the system's roots and ``ca_file`` at once.
@@ -160,42 +140,32 @@ class Dialer:
         policy: EgressPolicy,
         clock: Callable[[], float],
         *,
-        resolve: Resolver = system_resolver,
+        resolve: Resolver | None = None,
         on_denied: Callable[[Denied], None] = lambda denied: None,  # noqa: ARG005  # nobody listens by default
     ) -> None:
         self.policy = policy
         self._clock = clock
-        self._resolve = resolve
+        self._resolve = resolve or SystemResolver()
         self._on_denied = on_denied
-        self._known: dict[Origin, _Lookup] = {}
-        self._running: dict[Origin, asyncio.Task[_Lookup]] = {}
+        self._lookups = Lookups(clock, self._judge, self._still)
         self._context = _tls_context(None)
         self._extra_context = _tls_context(policy.ca_file) if policy.ca_file is not None else self._context
 
     def ready(self, origin: Origin) -> tuple[Dial, ...] | None:
         """The checked addresses if they are known without waiting, else None: the hot path asks here."""
-        known = self._known.get(origin)
-        if known is None or known.failure is not None or known.until <= self._clock():
-            return None
-        return known.dials
+        return self._lookups.ready(origin)
 
     async def addresses(self, origin: Origin) -> tuple[Dial, ...]:
         """The checked addresses of an origin, best first, never empty.
 
         Lookups of one origin at the same time are one; a caller that leaves does not cancel it for others.
+        Addresses outlive a resolver that says nothing for a while: see :class:`Lookups`.
 
         Raises:
             AddressRefused: every address is one that must not be dialled.
             UpstreamUnreachable: the name does not resolve, or not in time.
         """
-        known = self._known.get(origin)
-        if known is None or known.until <= self._clock():
-            task = self._running.get(origin)
-            if task is None:
-                task = asyncio.create_task(self._look_up(origin))
-                self._running[origin] = task
-                task.add_done_callback(lambda _: self._running.pop(origin, None))
-            known = await asyncio.shield(task)
+        known = await self._lookups.get(origin)
         if known.failure is not None:
             raise known.failure(_REFUSED if known.failure is AddressRefused else _UNRESOLVED)
         return known.dials
@@ -207,24 +177,20 @@ class Dialer:
         return self._extra_context if self.policy.trusts_extra_roots(origin.host) else self._context
 
     def forget(self, origin: Origin) -> None:
-        """Drop what is known of an origin: after no address of it accepted a connection."""
-        self._known.pop(origin, None)
+        """Look an origin up anew next time: after no address of it accepted a connection."""
+        self._lookups.forget(origin)
 
     async def aclose(self) -> None:
         """Cancel lookups that are still running."""
-        tasks = tuple(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._lookups.aclose()
 
-    async def _look_up(self, origin: Origin) -> _Lookup:
-        result = await self._judge(origin)
-        if len(self._known) >= _CACHE_SIZE:
-            self._known.pop(next(iter(self._known)))
-        self._known[origin] = result
-        return result
+    def _still(self, origin: Origin, dial: Dial) -> bool:
+        """Whether an address that was judged before passes today, too: what is our own may change."""
+        redirected = hostport(origin.host, origin.port) in self.policy.connect_to
+        pinned = redirected or self.policy.via(origin) is not None
+        return self._reason(origin, dial.ip, dial.port, pinned=pinned) is None
 
-    async def _judge(self, origin: Origin) -> _Lookup:
+    async def _judge(self, origin: Origin) -> Lookup:
         proxy = self.policy.via(origin)
         if proxy is not None:
             return await self._judge_tunnelled(origin, proxy)
@@ -238,11 +204,10 @@ class Dialer:
         elif is_odd_ipv4(origin.host):
             return self._refused(origin, ((origin.host, "odd_ipv4"),))
         else:
-            try:
-                async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                    texts = await self._resolve(origin.host, origin.port)
-            except (OSError, UnicodeError):  # asyncio's TimeoutError is an OSError too
-                return _Lookup((), UpstreamUnreachable, self._clock() + FAILURE_TTL_S)
+            resolved = await self._ask(origin.host, origin.port)
+            if isinstance(resolved, Lookup):
+                return resolved
+            texts = resolved
         port = origin.port if fixed is None else fixed.port
         judged = [(text, self._reason(origin, text, port, pinned=fixed is not None)) for text in texts]
         dials = tuple(Dial(text, port) for text, reason in judged if reason is None)
@@ -251,23 +216,37 @@ class Dialer:
             return self._refused(origin, skipped)
         if skipped:
             self._on_denied(Denied(origin.host, port, skipped))
-        return _Lookup(tuple(dict.fromkeys(dials)), None, self._clock() + ADDRESS_TTL_S)
+        return self._found(dials)
 
-    async def _judge_tunnelled(self, origin: Origin, proxy: EgressProxy) -> _Lookup:
+    async def _judge_tunnelled(self, origin: Origin, proxy: EgressProxy) -> Lookup:
         """The proxy's own addresses, which the operator gave: of them only our own listeners are refused."""
         reason = self._reason_by_name(origin)
         if reason is not None:
             return self._refused(origin, ((origin.host, reason),))
-        try:
-            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                texts = await self._resolve(proxy.host, proxy.port)
-        except (OSError, UnicodeError):
-            return _Lookup((), UpstreamUnreachable, self._clock() + FAILURE_TTL_S)
+        texts = await self._ask(proxy.host, proxy.port)
+        if isinstance(texts, Lookup):
+            return texts
         judged = [(text, self._reason(origin, text, proxy.port, pinned=True)) for text in texts]
         dials = tuple(Dial(text, proxy.port) for text, fault in judged if fault is None)
         if not dials:
             return self._refused(origin, tuple((text, fault) for text, fault in judged if fault is not None))
-        return _Lookup(tuple(dict.fromkeys(dials)), None, self._clock() + ADDRESS_TTL_S)
+        return self._found(dials)
+
+    async def _ask(self, host: str, port: int) -> Sequence[str] | Lookup:
+        """What the resolver says, or the failure."""
+        answered = False
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                return await self._resolve(host, port)
+        except gaierror as error:
+            answered = error.errno in {EAI_NONAME, EAI_NODATA}
+        except (OSError, UnicodeError):  # asyncio's TimeoutError is an OSError too
+            pass
+        return Lookup((), UpstreamUnreachable, self._clock() + FAILURE_TTL_S, answered=answered)
+
+    def _found(self, dials: tuple[Dial, ...]) -> Lookup:
+        until = self._clock() + ADDRESS_TTL_S
+        return Lookup(tuple(dict.fromkeys(dials)), None, until, until + KEPT_S)
 
     def _reason_by_name(self, origin: Origin) -> str | None:
         """Why an origin must not be asked of the proxy, as far as its name alone tells."""
@@ -293,9 +272,9 @@ class Dialer:
             return reason if reason is not None or listed else "plaintext"
         return reason
 
-    def _refused(self, origin: Origin, skipped: tuple[tuple[str, str], ...]) -> _Lookup:
+    def _refused(self, origin: Origin, skipped: tuple[tuple[str, str], ...]) -> Lookup:
         self._on_denied(Denied(origin.host, origin.port, skipped))
-        return _Lookup((), AddressRefused, self._clock() + FAILURE_TTL_S)
+        return Lookup((), AddressRefused, self._clock() + FAILURE_TTL_S)
 
 
 def _tls_context(ca_file: Path | None) -> ssl.SSLContext:

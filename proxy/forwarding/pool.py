@@ -5,6 +5,7 @@ under one name is never used for another.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from proxy.catalog.origin import Origin
 from proxy.errors import UpstreamError, UpstreamTimeout, UpstreamTls, UpstreamUnreachable
 from proxy.forwarding.addresses import Dial
 from proxy.forwarding.egress import Dialer
+from proxy.forwarding.racing import open_first
 from proxy.forwarding.tunnel import open_tunnel
 from proxy.forwarding.upstream import LaneKey, UpstreamConnection
 
@@ -142,32 +144,25 @@ class Pool:
             turns.release()
 
     async def _dial_first(self, origin: Origin, dials: tuple[Dial, ...]) -> UpstreamConnection:
-        failure: OSError | None = None
-        for dial in dials:
-            try:
-                return await self._dial(origin, dial)
-            except ssl.SSLError as error:
-                raise UpstreamTls("the service's certificate or TLS handshake was refused") from error
-            except OSError as error:
-                failure = error
-        self._dialer.forget(origin)
-        raise UpstreamUnreachable("the service refused or broke the connection") from failure
+        try:
+            return await open_first(dials, lambda dial, sock: self._open_on(origin, dial, sock))
+        except ssl.SSLError as error:
+            raise UpstreamTls("the service's certificate or TLS handshake was refused") from error
+        except OSError as error:
+            self._dialer.forget(origin)
+            raise UpstreamUnreachable("the service refused or broke the connection") from error
 
-    async def _dial(self, origin: Origin, dial: Dial) -> UpstreamConnection:
+    async def _open_on(self, origin: Origin, dial: Dial, sock: socket.socket) -> UpstreamConnection:
         def make() -> UpstreamConnection:
             return UpstreamConnection(self.clock, self._forget)
 
         context = self._dialer.ssl_context(origin)
         proxy = self._dialer.policy.via(origin)
         if proxy is not None and context is not None:
-            connection = await open_tunnel(proxy, dial, origin, context, make)
+            connection = await open_tunnel(proxy, sock, origin, context, make)
         else:
             _, connection = await asyncio.get_running_loop().create_connection(
-                make,
-                dial.ip,
-                dial.port,
-                ssl=context,
-                server_hostname=origin.host if context is not None else None,
+                make, sock=sock, ssl=context, server_hostname=origin.host if context is not None else None
             )
         connection.lane = (origin.scheme, origin.host, origin.port, dial.ip, dial.port)
         connection.address = f"{dial.ip}:{dial.port}"

@@ -6,6 +6,7 @@ The proxy sees names and ports, never what is said: certificates are verified as
 import asyncio
 import binascii
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from proxy.catalog.origin import Origin, parse_origin
 from proxy.errors import UpstreamUnreachable
-from proxy.forwarding.addresses import Dial, hostport
+from proxy.forwarding.addresses import hostport
 from proxy.secret import Secret
 
 MAX_HEAD_BYTES = 16_384
@@ -101,13 +102,17 @@ class _Handshake(asyncio.Protocol):
 
 
 async def open_tunnel(
-    proxy: EgressProxy, dial: Dial, origin: Origin, context: ssl.SSLContext, make: Callable[[], _Made]
+    proxy: EgressProxy,
+    sock: socket.socket,
+    origin: Origin,
+    context: ssl.SSLContext,
+    make: Callable[[], _Made],
 ) -> _Made:
     """A verified TLS connection to an origin, through a proxy.
 
     Args:
         proxy: asked to connect.
-        dial: an address of it.
+        sock: connected to it; ours from now on.
         origin: https.
         context: for TLS with the service.
         make: makes the connection's protocol.
@@ -116,9 +121,7 @@ async def open_tunnel(
         UpstreamUnreachable: the proxy did not connect. ssl.SSLError: TLS failed. OSError: the rest.
     """
     loop = asyncio.get_running_loop()
-    transport, handshake = await loop.create_connection(
-        lambda: _Handshake(proxy.request(origin)), dial.ip, dial.port
-    )
+    transport, handshake = await loop.create_connection(lambda: _Handshake(proxy.request(origin)), sock=sock)
     try:
         await handshake.done
         made = make()

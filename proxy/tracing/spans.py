@@ -23,7 +23,7 @@ from proxy.accesslog import AccessEvent
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.gate import Head
 from proxy.forwarding.timeline import Timeline, Trace
-from proxy.runtime import in_daemon
+from proxy.threads import in_daemon
 from proxy.tracing.request import Making, RequestTrace
 
 CLOSE_S = 3.0  # for what is still to be sent at the end; a supervisor waits longer for its workers

@@ -15,16 +15,10 @@ from support.certificates import Authority
 
 from proxy.catalog.origin import Origin, parse_origin
 from proxy.errors import AddressRefused, RequestError, UpstreamUnreachable
-from proxy.forwarding import egress
+from proxy.forwarding import egress, known
 from proxy.forwarding.addresses import Dial
-from proxy.forwarding.egress import (
-    ADDRESS_TTL_S,
-    FAILURE_TTL_S,
-    Denied,
-    Dialer,
-    EgressPolicy,
-    system_resolver,
-)
+from proxy.forwarding.egress import Denied, Dialer, EgressPolicy
+from proxy.forwarding.known import ADDRESS_TTL_S, FAILURE_TTL_S, KEPT_S
 
 SLACK = parse_origin("https://slack.com")
 
@@ -293,22 +287,103 @@ async def test_forgetting_an_origin_asks_again():
     assert len(names.asked) == 2
 
 
+SILENCE = [socket.gaierror(socket.EAI_AGAIN, "try again"), TimeoutError(), OSError("no network")]
+
+
+@pytest.mark.parametrize("silence", SILENCE)
+async def test_addresses_outlive_a_resolver_that_fails(silence: Exception):
+    """A resolver that says nothing fails no call that could be served: the last addresses serve for five minutes more."""
+    clock, names = Clock(), Names(slack_com=["1.2.3.4"])
+    one = dialer(names, clock=clock)
+    before = await one.addresses(SLACK)
+    names.answers["slack.com"] = silence
+    clock.now += ADDRESS_TTL_S
+    assert await one.addresses(SLACK) == one.ready(SLACK) == before
+    clock.now += FAILURE_TTL_S
+    assert one.ready(SLACK) is None  # it is tried again soon
+    clock.now += KEPT_S - FAILURE_TTL_S - 0.1
+    assert await one.addresses(SLACK) == before
+    clock.now += 0.1
+    assert one.ready(SLACK) is None
+    assert type(await refusal(one, SLACK)) is UpstreamUnreachable
+    assert names.asked == ["slack.com"] * 4
+
+
+async def test_addresses_serve_while_a_new_look_is_late(monkeypatch: pytest.MonkeyPatch):
+    """A look that takes long is waited for by one call for a moment, by the next ones not at all; then it counts."""
+    monkeypatch.setattr(known, "LATE_S", 0.01)
+    clock, names = Clock(), Names(slack_com=["1.2.3.4"])
+    one = dialer(names, clock=clock)
+    before = await one.addresses(SLACK)
+    clock.now += ADDRESS_TTL_S
+    names.answers["slack.com"] = ["5.6.7.8"]
+    names.open.clear()
+    assert await one.addresses(SLACK) == one.ready(SLACK) == before
+    names.open.set()
+    async with asyncio.timeout(30):
+        while one.ready(SLACK) == before:  # noqa: ASYNC110  # nobody waits for that look any more
+            await asyncio.sleep(0)
+    assert one.ready(SLACK) == (Dial("5.6.7.8", 443),)
+    assert names.asked == ["slack.com"] * 2
+
+
+@pytest.mark.parametrize("errno", [socket.EAI_NONAME, socket.EAI_NODATA])
+async def test_an_answer_that_there_is_no_such_name_ends_its_addresses(errno: int):
+    """R78: what its owner took away is not called any more (RFC 8767 §4); a private address ends them, too."""
+    clock, names = Clock(), Names(slack_com=["1.2.3.4"])
+    one = dialer(names, clock=clock)
+    await one.addresses(SLACK)
+    clock.now += ADDRESS_TTL_S
+    names.answers["slack.com"] = socket.gaierror(errno, "no such name")
+    assert type(await refusal(one, SLACK)) is UpstreamUnreachable
+    clock.now += FAILURE_TTL_S
+    names.answers["slack.com"] = TimeoutError()
+    assert type(await refusal(one, SLACK)) is UpstreamUnreachable
+
+
+async def test_kept_addresses_are_judged_once_more(monkeypatch: pytest.MonkeyPatch):
+    """R78, R79: an address that has become our own meanwhile is not dialled because it was another's once."""
+    clock, names = Clock(), Names(slack_com=["1.2.3.4", "5.6.7.8"])
+    one = dialer(names, EgressPolicy(own=(Dial("0.0.0.0", 443),)), clock=clock)
+    assert len(await one.addresses(SLACK)) == 2
+    names.answers["slack.com"] = TimeoutError()
+    for ours, left in (({"1.2.3.4"}, (Dial("5.6.7.8", 443),)), ({"1.2.3.4", "5.6.7.8"}, None)):
+        monkeypatch.setattr(egress, "is_own_interface", lambda address, ours=ours: str(address) in ours)
+        clock.now += ADDRESS_TTL_S
+        if left is None:
+            assert type(await refusal(one, SLACK)) is UpstreamUnreachable
+        else:
+            assert await one.addresses(SLACK) == left
+
+
+async def test_addresses_that_took_no_connection_wait_for_a_new_look(monkeypatch: pytest.MonkeyPatch):
+    """After a failure to connect a slow look is waited for; only where it fails are the old addresses tried again."""
+    monkeypatch.setattr(known, "LATE_S", 0.01)
+    names = Names(slack_com=["1.2.3.4"])
+    one = dialer(names)
+    before = await one.addresses(SLACK)
+    names.open.clear()
+    one.forget(SLACK)
+    waiting = asyncio.create_task(one.addresses(SLACK))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    names.answers["slack.com"] = TimeoutError()
+    names.open.set()
+    assert await waiting == one.ready(SLACK) == before
+    one.forget(SLACK)
+    names.answers["slack.com"] = ["5.6.7.8"]
+    assert await one.addresses(SLACK) == (Dial("5.6.7.8", 443),)
+
+
 async def test_the_cache_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch):
     """R162: many hosts (params of many connections) do not grow memory without end."""
-    monkeypatch.setattr(egress, "_CACHE_SIZE", 4)
+    monkeypatch.setattr(known, "CACHE_SIZE", 4)
     names = Names(**{f"h{i}_example": ["1.2.3.4"] for i in range(9)})
     one = dialer(names)
     for i in range(9):
         await one.addresses(parse_origin(f"https://h{i}.example"))
-    assert len(one._known) == 4
+    assert len(one._lookups) == 4
     assert one.ready(parse_origin("https://h8.example")) is not None
-
-
-async def test_the_systems_resolver_knows_localhost():
-    """The resolver of production gives textual addresses."""
-    assert "127.0.0.1" in await system_resolver("localhost", 80) or "::1" in await system_resolver(
-        "localhost", 80
-    )
 
 
 def test_tls_contexts_verify_and_extra_roots_are_kept_to_their_hosts(authority: Authority):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from support.certificates import Authority
+from support.silence import silent
 from support.upstream import Peer, Script, Upstream, answer, replying
 
 from proxy.catalog.origin import Origin
@@ -373,25 +374,26 @@ async def test_the_next_address_is_tried() -> None:
 
 async def test_a_slow_connect_has_a_time() -> None:
     """A connection that is not accepted within ``connect`` seconds fails with a timeout and forgets the name (R57)."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        port = full.getsockname()[1]
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-            fillers.append(filler)
-        async with lane(timeouts=UpstreamTimeouts(connect=0.2)) as (on, _):
-            on.names = {"a.example": ["127.0.0.1"]}
+    with silent("127.0.0.1") as port, silent("127.0.0.2", port):
+        async with lane(timeouts=UpstreamTimeouts(connect=0.6)) as (on, _):
+            on.names = {"a.example": ["127.0.0.1", "127.0.0.2"]}
             origin = Origin("http", "a.example", port)
             with pytest.raises(UpstreamTimeout):
                 await on.pool.connect(origin)
             assert on.dialer.ready(origin) is None
             assert on.counters.failed == 1
-        for filler in fillers:
-            filler.close()
+
+
+async def test_an_address_that_says_nothing_is_passed_over() -> None:
+    """The calls of a service whose first address swallows connections go to its next one (R57, R79)."""
+    async with lane(OK, timeouts=UpstreamTimeouts(connect=8)) as (on, (upstream,)):
+        on.names = {"a.example": ["127.0.0.2", "127.0.0.1"]}
+        origin = local(upstream, "a.example")
+        with silent("127.0.0.2", upstream.port):
+            connection = await on.fresh(origin)
+        assert connection.address == f"127.0.0.1:{upstream.port}"
+        assert on.pool.take(origin) is connection
+        assert (on.counters.opened, on.counters.failed, on.pool.open_connections) == (1, 0, 1)
 
 
 async def test_refused_addresses_and_unknown_names() -> None:
