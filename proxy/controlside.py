@@ -218,7 +218,7 @@ class ControlSide:
         await self._runner.cleanup()
         await self._calls.close()
         if self._core.follower is not None:
-            await self._core.follower.write_uses()
+            await self._core.follower.close()
 
 
 def ways_of(settings: Settings, public_url: str) -> Ways:

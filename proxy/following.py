@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from itertools import islice
+from typing import Any, Protocol
 
 from proxy import log
 from proxy.connectors.snapshot import Snapshot
 from proxy.errors import StateError, StoreError
-from proxy.growth import Counts, Growth
+from proxy.growth import AT_ONCE, Counts, Growth
 from proxy.keys import KeyRecord
 
 POLL_S = 0.25  # a key revoked elsewhere counts after this, where the store does not tell of changes
@@ -80,6 +81,7 @@ class VaultFollower:
         self._take_uses = take_uses
         self._growing = (Growth(observed, vault.add_observed), Growth(key_calls, vault.add_key_calls))
         self._clock = clock
+        self._uses: dict[str, float] = {}
         self._read_at = clock()
         self._seen: Snapshot | None = vault.snapshot
         self._failing = self._crashed = False
@@ -129,13 +131,24 @@ class VaultFollower:
     async def write_uses(self) -> None:
         """Write what is known of last uses, what was observed, and what keys called.
 
-        A store that fails costs the former; the rest is told again the next time.
+        Each has its own time. What is left then, or what a failing store does not take, is for the next time.
         """
-        with contextlib.suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(USE_LIMIT_S):
-                await self._vault.touch_keys(self._take_uses())
-                for one in self._growing:
-                    await one.carry()
+        work = (self._write_last_uses(), *(one.carry() for one in self._growing))
+        await asyncio.gather(*(_in_time(one) for one in work))
+
+    async def _write_last_uses(self) -> None:
+        self._uses |= self._take_uses()
+        while some := dict(islice(self._uses.items(), AT_ONCE)):
+            await self._vault.touch_keys(some)
+            for key_id, when in some.items():
+                if self._uses.get(key_id) == when:
+                    del self._uses[key_id]
+
+    async def close(self) -> None:
+        """Write what was not written yet; what takes longer than its time is given up."""
+        await self.write_uses()
+        for one in self._growing:
+            await one.close(USE_LIMIT_S)
 
     async def follow(self) -> None:
         """Look at each change that the store tells of, and every now and then, until cancelled.
@@ -168,6 +181,12 @@ class VaultFollower:
                 await self._vault.prune_ended(days)
                 _tell_chain(await self._vault.audit_head())
             await asyncio.sleep(_DAY_S)
+
+
+async def _in_time(work: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(StoreError, TimeoutError):
+        async with asyncio.timeout(USE_LIMIT_S):
+            await work
 
 
 def _tell_chain(head: tuple[int, str] | None) -> None:

@@ -25,6 +25,7 @@ def upsert(table: str, columns: Iterable[str], key: str) -> str:
     )
 
 
+_TOUCH = "UPDATE keys SET last_used_at = $1 WHERE key_id = $2 AND (last_used_at IS NULL OR last_used_at < $1)"
 _PUT_KEY = upsert("keys", KEY_COLUMNS, "key_id")
 
 
@@ -112,13 +113,7 @@ class KeyVault(RowVault):
         if not used:
             return
         async with self._store.transaction() as transaction:
-            for key_id, when in used.items():
-                await transaction.execute(
-                    "UPDATE keys SET last_used_at = $1 "
-                    "WHERE key_id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
-                    to_ms(when),
-                    key_id,
-                )
+            await transaction.execute_each(*((_TOUCH, to_ms(when), key_id) for key_id, when in used.items()))
 
     async def key_usage(self) -> Mapping[str, float]:
         """When each key was last used, in seconds since the epoch; keys never used are not in it."""

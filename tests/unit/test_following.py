@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from proxy.connectors.snapshot import Snapshot
 from proxy.errors import StoreError
 from proxy.following import LATE_S, STALE_S, VaultFollower
+from proxy.growth import AT_ONCE
 from proxy.keys import KeyRecord
 
 KEY = KeyRecord("k1", "one", b"\0" * 32, ("*",))
@@ -21,12 +22,16 @@ class Vault:
         self.snapshot = Snapshot(1, keys={"k1": KEY})
         self.next: Snapshot | None = None
         self.broken = False
+        self.may_write = asyncio.Event()
+        self.may_write.set()
         self.fault: Exception | None = None
+        self.most: int | None = None
         self.used: list[Mapping[str, float]] = []
         self.kept_days = self.ended_days = 0
         self.observed: list[Mapping[tuple[str, ...], int]] = []
         self.called: list[Mapping[tuple[str, ...], int]] = []
         self.head_read = asyncio.Event()
+        self.call_begun = asyncio.Event()
         self.listeners: list[Callable[[], None]] = []
 
     async def catch_up(self) -> None:
@@ -42,7 +47,10 @@ class Vault:
         self.listeners.append(listener)
 
     async def touch_keys(self, used: Mapping[str, float]) -> None:
+        await self.may_write.wait()
         self._fail()
+        if len(self.used) == self.most:
+            raise StoreError("the disk is full", reason="full")
         self.used.append(used)
 
     async def add_observed(self, counts: Mapping[tuple[str, ...], int]) -> None:
@@ -52,6 +60,8 @@ class Vault:
     async def add_key_calls(self, counts: Mapping[tuple[str, ...], int]) -> None:
         self._fail()
         self.called.append(counts)
+        self.call_begun.set()
+        await self.may_write.wait()
 
     async def prune_audit(self, days: int) -> int:
         self._fail()
@@ -83,11 +93,12 @@ class Scene:
         self.changes = 0
         self.told = asyncio.Event()
         self.on_change_fault: Exception | None = None
+        self.uses = {"k1": 5.0}
         self.observed: Mapping[tuple[str, ...], int] = {}
         self.follower = VaultFollower(
             self.vault,
             on_change=self._changed,
-            take_uses=lambda: {"k1": 5.0},
+            take_uses=lambda: self.uses,
             observed=lambda: self.observed,
             key_calls=lambda: self.observed,
             clock=lambda: self.now,
@@ -215,6 +226,57 @@ def test_uses_are_written_and_a_failing_store_costs_only_them() -> None:
     scene.vault.broken = True
     asyncio.run(scene.follower.write_uses())
     assert scene.vault.used == [{"k1": 5.0}]
+
+
+def test_uses_of_many_keys_are_written_in_lots() -> None:
+    """Other writers get their turn in between, and what a store did not take is written the next time, before it."""
+    scene = Scene()
+    scene.observed = {("k1", "slack", "GET", "/a"): 1}
+    scene.uses = {f"k{number}": 5.0 for number in range(AT_ONCE * 2 + 1)}
+    scene.vault.most = 1
+    asyncio.run(scene.follower.write_uses())
+    assert [len(one) for one in scene.vault.used] == [AT_ONCE]
+    assert scene.vault.called == [scene.observed], "counts do not wait for last uses"
+    scene.vault.most, scene.uses = None, {"k0": 6.0}
+    asyncio.run(scene.follower.write_uses())
+    assert [len(one) for one in scene.vault.used] == [AT_ONCE, AT_ONCE, 2]
+    written = {key: when for one in scene.vault.used for key, when in one.items()}
+    assert written == {**{f"k{number}": 5.0 for number in range(AT_ONCE * 2 + 1)}, "k0": 6.0}
+
+
+def test_counts_whose_writing_takes_long_are_added_once() -> None:
+    """Who stops waiting does not stop the commit, so what it added is known and never added again."""
+    scene = Scene()
+    call = ("k1", "slack", "GET", "/a")
+
+    async def story() -> None:
+        scene.vault.may_write.clear()
+        scene.observed = {call: 2}
+        first = asyncio.create_task(scene.follower.write_uses())
+        await scene.vault.call_begun.wait()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        scene.observed = {call: 3}
+        second = asyncio.create_task(scene.follower.write_uses())
+        await asyncio.sleep(0)
+        scene.vault.may_write.set()
+        await second
+
+    asyncio.run(story())
+    assert scene.vault.called == [{call: 2}, {call: 1}]
+
+
+def test_the_end_does_not_wait_for_a_store_that_hangs() -> None:
+    """What is under way when the server ends is cut off, and nothing of it is left running."""
+    scene = Scene()
+
+    async def story() -> None:
+        scene.vault.may_write.clear()
+        scene.observed = {("k1", "slack", "GET", "/a"): 2}
+        await scene.follower.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(story())
 
 
 def test_the_audit_is_dropped_by_age_and_its_head_is_logged() -> None:
