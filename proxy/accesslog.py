@@ -154,6 +154,7 @@ def _fixed(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _path_json(target: str) -> str:
+    """Of a target that is cut already: what is kept here must be small."""
     return _json(shown_path(target))
 
 
@@ -167,6 +168,8 @@ def access_line(event: Row, worker: int | None = None) -> str:
     duration, upstream_time, first_byte, upstream, error, caller, outcome, observed = event[10:]
     where = (key, service, connection, error, observed, upstream, caller)
     whole = int(moment)
+    if "?" in path or len(path) > _PATH_LIMIT:
+        path = path.partition("?")[0][:_PATH_LIMIT]
     values = (
         second(whole),
         (moment - whole) * 1000,

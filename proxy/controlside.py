@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 
 from aiohttp import web
@@ -182,7 +182,8 @@ class ControlSide:
             self._watch.start()
 
     def _account_uses(self) -> Mapping[str, float]:
-        self._uses.update(self._core.take_account_uses())
+        told, vault = self._core.take_account_uses(), self._core.vault
+        self._uses = uses_of(() if vault is None else vault.snapshot.held, self._uses, told)
         return self._uses
 
     async def _look_always(self) -> None:
@@ -219,6 +220,13 @@ class ControlSide:
         await self._calls.close()
         if self._core.follower is not None:
             await self._core.follower.close()
+
+
+def uses_of(
+    there: Container[str], before: Mapping[str, float], told: Mapping[str, float]
+) -> dict[str, float]:
+    """Last uses by connection id, with what was told since; none of connections that are not there."""
+    return {one: when for one, when in {**before, **told}.items() if one in there}
 
 
 def ways_of(settings: Settings, public_url: str) -> Ways:

@@ -62,7 +62,8 @@ class Credential:
 
     Two credentials are the same only if they are the same object: caches key on identity.
     ``scheme`` overrides the service's own (bot tokens, personal tokens). From ``refresh_at`` (epoch seconds)
-    on the source renews it in the background; None where nothing can be renewed.
+    on the source renews it in the background; None where nothing can be renewed. ``listed``: its connection
+    is one of ours; not what a request's own headers name, of which there may be any number.
     """
 
     service: str
@@ -74,6 +75,7 @@ class Credential:
     expires_at: float | None = None
     generation: int = 1
     refresh_at: float | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

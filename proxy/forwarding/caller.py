@@ -14,7 +14,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy.errors import RequestError, RequestTimeout
-from proxy.forwarding.limits import ServerLimits
+from proxy.forwarding.limits import KEEP_ALIVE_S, ServerLimits
 from proxy.forwarding.receiving import Receiving
 from proxy.forwarding.repeat import Repeat
 from proxy.forwarding.timeline import Timeline
@@ -162,12 +162,13 @@ class CallerConnection(Receiving):
     def _reads_nothing(self, transport: asyncio.WriteTransport, now: float) -> bool:
         """True when answers have waited for the caller too long: behind each other, or at the end (R69).
 
-        While a body is relayed the service waits with the caller, and its timeouts count.
+        While a body is relayed the service waits with the caller, and its timeouts count. This time has an
+        end where that of idle connections has none: what is unsent takes memory.
         """
         unsent = 0 if self.source is not None else transport.get_write_buffer_size()
         if unsent != self._unsent or not unsent:
             self._unsent, self._unsent_since = unsent, now
-        return bool(self._limits.keep_alive_s) and now - self._unsent_since > self._limits.keep_alive_s
+        return now - self._unsent_since > (self._limits.keep_alive_s or KEEP_ALIVE_S)
 
     # --- the short way --------------------------------------------------------------------------------
 
@@ -246,13 +247,14 @@ class CallerConnection(Receiving):
             if self._state == "lingering" or self.transport is None:
                 return
             if not self.keep or self._close or self.server.draining or (self._deaf and not self._messages):
-                self.end(linger=not self._payload_read(payload))
+                self.end(linger=not self.payload_read(payload))
                 return
             self._state = "head"
             self._since = loop.time()
 
     @staticmethod
-    def _payload_read(payload: StreamReader) -> bool:
+    def payload_read(payload: StreamReader) -> bool:
+        """Whether all of a request's body has come."""
         return payload is EMPTY_PAYLOAD or payload.is_eof()
 
     # --- for whoever looks on -------------------------------------------------------------------------

@@ -285,6 +285,8 @@ class Exchange:
         connection, caller = self._connection, self.caller
         if self._upload is not None:
             self._upload.forget()
+            if caller.is_last:  # the end of the body tells, after ``keep`` was set
+                caller.keep = False
         if connection is None:
             raise RuntimeError("an answer before send")
         if caller.server.draining or connection.uploading:

@@ -30,13 +30,29 @@ HOLD_S = 5.0
 
 
 async def hold(
-    head: Head, payload: StreamReader, caller: CallerConnection, most: int, seconds: float = HOLD_S
+    head: Head,
+    payload: StreamReader,
+    caller: CallerConnection,
+    most: int,
+    *,
+    allowed: int,
+    seconds: float = HOLD_S,
 ) -> bytes:
     """The whole request body, read within some seconds; a caller that waits for 100 gets it first.
 
+    Args:
+        head: of the request.
+        payload: where the body comes from.
+        caller: who sends it.
+        most: bytes that are held.
+        allowed: bytes that any body may have, which a chunked one does not tell before (0: no limit).
+        seconds: for all of it.
+
     Raises:
-        BodyTooLarge: more than ``most`` bytes. RequestTimeout: not in time. BadRequest: malformed.
+        BodyTooLarge: more than ``most`` or ``allowed`` bytes. RequestTimeout: not in time.
+        BadRequest: malformed.
     """
+    most = min(most, allowed or most)
     if head.expects_continue and not payload.is_eof():
         caller.write(CONTINUE)
     body = bytearray()
@@ -52,18 +68,25 @@ async def hold(
         raise
     except Exception as error:
         raise BadRequest("the request body is not well-formed") from error
+    check_size(len(body), allowed)
     if len(body) > most:
         raise BodyTooLarge(f"a body that has to be read whole has at most {most} bytes")
     return bytes(body)
 
 
-async def hold_start(head: Head, payload: StreamReader, caller: CallerConnection) -> bytes:
+def check_size(size: int, allowed: int) -> None:
+    """Raise BodyTooLarge for a body of more than ``allowed`` bytes; 0: there is no limit."""
+    if allowed and size > allowed:
+        raise BodyTooLarge(f"the request body is larger than {allowed} bytes")
+
+
+async def hold_start(head: Head, payload: StreamReader, caller: CallerConnection, *, allowed: int) -> bytes:
     """The beginning of a body: ``UNKNOWN_CALLER_BYTES``, or what has come of it within ``HOLD_S`` seconds.
 
     All of it, if ``payload`` is at its end then.
 
     Raises:
-        BadRequest: malformed.
+        BodyTooLarge: more than ``allowed`` bytes (0: no limit). BadRequest: malformed.
     """
     if head.expects_continue and not payload.is_eof():
         caller.write(CONTINUE)
@@ -72,6 +95,7 @@ async def hold_start(head: Head, payload: StreamReader, caller: CallerConnection
         async with asyncio.timeout(HOLD_S):
             while len(start) < UNKNOWN_CALLER_BYTES and not payload.at_eof():
                 start += await _read(payload, UNKNOWN_CALLER_BYTES - len(start))
+    check_size(len(start), allowed)
     return bytes(start)
 
 
@@ -89,12 +113,14 @@ class Known(NamedTuple):
 
     ``places``: for keys, declared for the path. ``key``: to be taken out. ``token``: gives the account's, for
     places where the service expects it. ``rewritten``: what JSON goes through; None: it passes as it is.
+    ``allowed``: bytes that any body may have; 0: no limit.
     """
 
     places: tuple[KeyPlace, ...]
     key: bytes
     token: Callable[[], str]
     rewritten: Callable[[bytes], bytes] | None = None
+    allowed: int = 0
 
 
 class Freed(NamedTuple):
@@ -134,15 +160,16 @@ async def freed_body(
     names = field_names(known.places)
     boundary = boundary_of(head.values.get(b"content-type", b"")) if names else None
     if boundary is not None:
-        start = await hold_start(head, payload, caller) if held is None else held
-        body = without(start, key_fields(start, boundary, names))
+        if held is None:
+            held = await hold_start(head, payload, caller, allowed=known.allowed)
+        body = without(held, key_fields(held, boundary, names))
         refuse_key(body, known.key)
-        return _framed(head, start, body, rest=not payload.at_eof())
+        return _framed(head, held, body, rest=not payload.at_eof())
     change, most = _change_of(head, known)
     if held is None:
         if change is None or head.length > most:
             return Freed(head, None, watched=bool(known.places))
-        held = await hold(head, payload, caller, most)
+        held = await hold(head, payload, caller, most, allowed=known.allowed)
     body = held if change is None else change(held)
     refuse_key(body, known.key)
     spliced = any(place.where == "soap" for place in known.places)
@@ -186,13 +213,17 @@ async def key_in_body(
     service: Service | None,
     payload: StreamReader,
     caller: CallerConnection,
+    *,
+    allowed: int,
 ) -> tuple[Presented, bytes]:
     """Look for the key in the places of the body that the service's file declares, when no other holds one.
 
-    The second value is the body, of ``multipart/form-data`` perhaps its beginning only.
+    The second value is the body, of ``multipart/form-data`` perhaps its beginning only. ``allowed``: bytes
+    that any body may have; 0: no limit.
 
     Raises:
         InvalidKey: there is none; AmbiguousKey: two different ones.
+        BodyTooLarge, RequestTimeout, BadRequest: see :func:`hold`.
     """
     try:
         places = () if service is None else body_places(service, match(target, head.method, service).path)
@@ -203,13 +234,13 @@ async def key_in_body(
     names = field_names(places)
     boundary = boundary_of(head.values.get(b"content-type", b"")) if names else None
     if boundary is not None:
-        body = await hold_start(head, payload, caller)
+        body = await hold_start(head, payload, caller, allowed=allowed)
         found = [field.value for field in key_fields(body, boundary, names)]
         return find_key(head, service, target.query, found), body
     values = _reader_of(head, places)
     if values is None:
         raise InvalidKey(NO_KEY)
-    body = await hold(head, payload, caller, UNKNOWN_CALLER_BYTES)
+    body = await hold(head, payload, caller, UNKNOWN_CALLER_BYTES, allowed=allowed)
     return find_key(head, service, target.query, values(body)), body
 
 

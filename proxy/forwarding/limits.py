@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from proxy.forwarding.gate import Limits
 
+KEEP_ALIVE_S = 75.0
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -15,7 +17,7 @@ class ServerLimits:
     headers: int = 256
     head_s: float = 15.0
     body_idle_s: float = 60.0
-    keep_alive_s: float = 75.0
+    keep_alive_s: float = KEEP_ALIVE_S
 
 
 @dataclass(frozen=True, slots=True)

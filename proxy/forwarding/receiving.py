@@ -61,6 +61,11 @@ class Receiving(RequestHandler):
         self._since = loop.time()
         self.switching: Switching | None = None
 
+    @property
+    def is_last(self) -> bool:
+        """Nothing is taken any more, and nothing waits: the request under way is the connection's last."""
+        return self._deaf and not self._messages
+
     @abstractmethod
     def _begun_directly(self, message: RawRequestMessage) -> bool:
         """Let the data path take a request without a body at once, if it can."""

@@ -218,7 +218,12 @@ class Timeouts:
 
     head: float = setting(kinds.SECONDS, 15, "A request's whole head.", unit="seconds")
     body_idle: float = setting(kinds.SECONDS, 60, "Between two parts of a request's body.", unit="seconds")
-    keep_alive: float = setting(kinds.SECONDS, 75, "An idle connection of a caller.", unit="seconds")
+    keep_alive: float = setting(
+        kinds.SECONDS,
+        75,
+        "An idle connection of a caller, or one that does not read its answers; 0 is 75 for the latter.",
+        unit="seconds",
+    )
     connect: float = setting(kinds.SECONDS, 10, "Connecting to a service, with TLS.", unit="seconds")
     first_byte: float = setting(
         kinds.SECONDS, 120, "From the request's end to the first byte of the answer.", unit="seconds"

@@ -67,6 +67,19 @@ async def test_each_request_gets_its_own_apps_token() -> None:
         assert {line["connection"] for line in await on.logged(5)} == {"default"}
 
 
+async def test_uses_of_named_apps_are_not_kept() -> None:
+    """When a connection was used last is noted of ours only: requests can name any number of apps and tokens."""
+    async with fronted() as (on, fake), on.calling() as caller:
+        for number in range(5):
+            fake.service_tokens["app2"] = f"token-{number}"
+            named = ("Base44-Service-Authorization", f"Bearer token-{number}")
+            assert (await on.ask(caller, fields=[OTHER[0], named])).status == 200
+        assert on.plane.take_account_uses() == {}
+        assert (await on.ask(caller)).status == 200
+        assert on.plane.take_account_uses() == {"base44:svc:default": on.wall}
+        assert {line["connection"] for line in await on.logged(6)} == {"default"}
+
+
 async def test_a_refused_token_of_a_named_app_is_fetched_anew() -> None:
     """After a 401 the same app is asked once more, with the request's own service token (R63)."""
     async with fronted(configured=False) as (on, fake):

@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import get_args
 from urllib.parse import unquote
@@ -241,6 +242,21 @@ def test_long_texts_of_callers_are_cut():
     """A log line stays a line: 2,048 characters of path, 32 of method."""
     fields = access_fields(PLAIN._replace(path="/" + "x" * 9999, method="M" * 99))
     assert (len(fields["path"]), len(fields["method"])) == (2048, 32)
+
+
+def test_what_is_kept_of_callers_texts_is_small():
+    """R155: of a thousand long targets, in paths or queries of callers without a key, a line's worth each is kept."""
+    long = "x" * 60_000
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(200):
+            for target in (f"/{number}?{long}", f"/{number}{long}"):
+                access_line(PLAIN._replace(path=target))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 4_000_000  # whole they are 24 MB
 
 
 def test_events_wait_for_a_batch_and_one_write_takes_them():

@@ -158,7 +158,12 @@ class Base44Source:
         if cache is None:
             token = context.service_token
             cache = self._cache(
-                service, base, context.app_id, lambda: _given(token), kind=f"base44-{next(self._numbers)}"
+                service,
+                base,
+                context.app_id,
+                lambda: _given(token),
+                kind=f"base44-{next(self._numbers)}",
+                listed=False,
             )
             while len(self._by_app) >= MAX_REMEMBERED:
                 self._by_app.popitem(last=False)
@@ -190,7 +195,14 @@ class Base44Source:
         return base
 
     def _cache(
-        self, service: str, base: URL, app_id: str, service_token: ServiceToken, *, kind: str
+        self,
+        service: str,
+        base: URL,
+        app_id: str,
+        service_token: ServiceToken,
+        *,
+        kind: str,
+        listed: bool = True,
     ) -> CachedCredential:
         known = self._catalog.get(service)
         if known is None or _TYPE.fullmatch(service) is None:
@@ -205,7 +217,7 @@ class Base44Source:
                     reply = await self._endpoint.fetch(base, app_id, renewed, known)
             return interpret(known, reply, self._ttl)
 
-        return CachedCredential(known, fetch, kind=kind, clock=self._clock)
+        return CachedCredential(known, fetch, kind=kind, clock=self._clock, listed=listed)
 
 
 async def _given(token: Secret) -> Secret:

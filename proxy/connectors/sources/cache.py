@@ -32,7 +32,7 @@ class CachedCredential:
 
     ``fetch`` runs in a task of its own, so a caller that leaves does not stop it for the others. After a
     failure the next fetch waits 1 s, doubling to 60 s. A failure that passes by itself lets a token that
-    still lives serve on.
+    still lives serve on. ``listed``: see Credential.
     """
 
     def __init__(
@@ -44,12 +44,14 @@ class CachedCredential:
         clock: Callable[[], float],
         scheme: Scheme | None = None,
         name: str = SOLE_CONNECTION,
+        listed: bool = True,
     ) -> None:
         self._service = service
         self._fetch = fetch
         self._clock = clock
         self._scheme: Scheme | None = scheme
         self._name = name
+        self._listed = listed
         self.connection_id = f"{kind}:{service.type_id}:{name}"
         self._credential: Credential | None = None
         self._fetched_at = self._fresh_until = self._usable_until = 0.0
@@ -189,6 +191,7 @@ class CachedCredential:
             scheme=self._scheme,
             expires_at=fetched.expires_at,
             generation=1 if held is None else held.generation + 1,
+            listed=self._listed,
         )
         return self._credential
 

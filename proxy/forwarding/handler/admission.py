@@ -9,7 +9,7 @@ from proxy.catalog.model import Service
 from proxy.connectors.model import Credential
 from proxy.connectors.module import Obtain
 from proxy.connectors.sources.base44 import CONTEXT_HEADERS
-from proxy.errors import BodyTooLarge, InvalidKey, UnknownService
+from proxy.errors import InvalidKey, UnknownService
 from proxy.forwarding.arrival import by_arrival, by_path
 from proxy.forwarding.caller import CallerConnection
 from proxy.forwarding.gate import Head
@@ -19,7 +19,7 @@ from proxy.forwarding.handler.everybody import NOBODY, public_route
 from proxy.forwarding.handler.restricted import Asking, passed
 from proxy.forwarding.handler.terms import Admitted, Terms
 from proxy.forwarding.handler.waiting import timed
-from proxy.forwarding.held import key_in_body
+from proxy.forwarding.held import check_size, key_in_body
 from proxy.forwarding.keys import Grant, Presented
 from proxy.forwarding.limits import DataPlaneOptions
 from proxy.forwarding.links.capability import MARK, Capabilities, known_key
@@ -68,7 +68,8 @@ class Admission:
         capabilities: judges addresses that carry their own authorization.
         clock: monotonic seconds; wall: seconds since the epoch.
 
-    ``used`` and ``used_accounts`` hold the last use (seconds since the epoch) of keys and connections, by id.
+    ``used`` and ``used_accounts`` hold the last use (seconds since the epoch) of keys and connections, by id,
+    not of what requests themselves name.
     """
 
     def __init__(
@@ -159,7 +160,8 @@ class Admission:
         record.service = admitted.route.service.type_id
         if credential is not None:
             record.connection = credential.connection
-            self.used_accounts[credential.connection_id] = now
+            if credential.listed:
+                self.used_accounts[credential.connection_id] = now
         if admitted.grant is not NOBODY:
             record.key_id = key_id
             self.used[key_id] = now
@@ -203,7 +205,9 @@ class Admission:
             if everybodys is not None:
                 self._check_size(head)
                 return Admitted(head, everybodys, NOBODY, None, None)
-            presented, body = await key_in_body(head, target, service, payload, caller)
+            presented, body = await key_in_body(
+                head, target, service, payload, caller, allowed=self._options.body_bytes
+            )
         asked = self._asked(request, presented)
         if asked.credential is None:
             asked = asked._replace(obtain=timed(asked.obtain, record, self._clock))
@@ -258,8 +262,9 @@ class Admission:
         return rooted_target(head.target, service.type_id), service
 
     def _check_size(self, head: Head) -> None:
-        if self._options.body_bytes and head.length > self._options.body_bytes:
-            raise BodyTooLarge(f"the request body is larger than {self._options.body_bytes} bytes")
+        allowed = self._options.body_bytes
+        if allowed:
+            check_size(head.length, allowed)
 
     def _account(self, head: Head, route: Route) -> tuple[Obtain, Credential | None]:
         """How to obtain the account's credential, and the one that is at hand."""

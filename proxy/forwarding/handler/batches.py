@@ -64,7 +64,7 @@ async def judged(
         raise NotPermitted("the key has no permit for this service", service=service)
     judging.check_whole(head, route)
     if body is None:
-        body = await hold(head, payload, caller, MOST_BYTES, MOST_S)
+        body = await hold(head, payload, caller, MOST_BYTES, allowed=options.body_bytes, seconds=MOST_S)
     envelope = judging.read(head, route, body)
     credential = credential or await obtain(service, route.connection)
     judge = judging.Judge(

@@ -63,7 +63,8 @@ async def freed(
     if not places and names is None:
         return Freed(arrived.head, held)
     rewritten = None if names is None else _rewriting(names, arrived, route, credential)
-    known = Known(places, presented.key, credential.access_token.reveal, rewritten)
+    token, allowed = credential.access_token.reveal, arrived.options.body_bytes
+    known = Known(places, presented.key, token, rewritten, allowed)
     return await freed_body(arrived.head, held, payload, arrived.caller, known)
 
 

@@ -119,6 +119,7 @@ class DataPlane:
             caller.keep = False
         own = about_the_proxy(head, draining=self.draining)
         if own is not None:
+            caller.keep = caller.keep and caller.payload_read(payload)
             self._write(own, about.record, caller, head)
             return
         if self._tracing is not None:
@@ -230,7 +231,7 @@ class DataPlane:
             except asyncio.CancelledError:
                 record.outcome, record.status = "caller_left", accesslog.CALLER_LEFT
                 raise
-        if head is None or not (payload is EMPTY_PAYLOAD or payload.is_eof()):
+        if head is None or not caller.payload_read(payload):
             caller.keep = False
         base = self._options.connect_base_url
         error.service = error.service or record.service
@@ -257,6 +258,6 @@ class DataPlane:
 
     def _write(self, made: Answer, record: Record, caller: CallerConnection, head: Head | None) -> None:
         record.status = made.status
-        if self.draining:
+        if self.draining or caller.is_last:
             caller.keep = False
         write(made, caller, head)

@@ -111,7 +111,8 @@ async def _looked_into(
         reason = f"GraphQL is judged with a Content-Length, of up to {graphql.MOST_BYTES} bytes"
     else:
         if body is None:
-            body = await hold(asking.head, asking.payload, asking.caller, graphql.MOST_BYTES)
+            # its length was told, and judged by the settings' limit
+            body = await hold(asking.head, asking.payload, asking.caller, graphql.MOST_BYTES, allowed=0)
         reason = graphql.why_not_body(body, entry.without_fields)
     refused = (
         NotPermitted(f"the key is read-only: {reason}", service=call.service.type_id) if reason else None
