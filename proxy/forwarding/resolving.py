@@ -25,7 +25,7 @@ class SystemResolver:
         """Addresses of a host; families take turns (RFC 6724, RFC 8305 §4).
 
         Raises:
-            OSError, UnicodeError: there are none.
+            OSError, UnicodeError: there are none, or the system has no thread left to ask in.
         """
         place = (host, port)
         if place not in self._running:
@@ -43,9 +43,16 @@ class SystemResolver:
             if not task.cancelled():
                 task.exception()  # seen, also when everybody has left
 
-        task = asyncio.create_task(in_daemon(lambda: _ask(host, port), name="resolver"))
+        task = asyncio.create_task(_answer(host, port))
         task.add_done_callback(ended)
         return task
+
+
+async def _answer(host: str, port: int) -> Sequence[str]:
+    try:
+        return await in_daemon(lambda: _ask(host, port), name="resolver")
+    except RuntimeError as error:  # threading's own, where a limit of the system is reached
+        raise OSError("no thread to resolve a name in") from error
 
 
 def _ask(host: str, port: int) -> Sequence[str]:

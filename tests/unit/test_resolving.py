@@ -13,6 +13,7 @@ from proxy.errors import UpstreamUnreachable
 from proxy.forwarding import egress, resolving
 from proxy.forwarding.addresses import Dial
 from proxy.forwarding.egress import Dialer, EgressPolicy
+from proxy.forwarding.known import ADDRESS_TTL_S
 from proxy.forwarding.resolving import THREADS, SystemResolver
 
 DEAD, GOOD = parse_origin("https://dead.example"), parse_origin("https://good.example")
@@ -109,3 +110,22 @@ async def test_questions_at_once_are_bounded(system: System, monkeypatch: pytest
         assert await good == ["1.2.3.4"]
         await asyncio.gather(*asking, return_exceptions=True)
     assert sorted(system.asked) == ["dead0", "dead1", "dead2", "good"]
+
+
+async def test_a_system_without_threads_left_fails_as_one_without_answers(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a limit on threads a name that was known goes on being served, and others are told as unreachable (R46)."""
+    now = 0.0
+    one = Dialer(EgressPolicy(), lambda: now)
+    before = await one.addresses(GOOD)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    now = ADDRESS_TTL_S
+    assert await one.addresses(GOOD) == before
+    with pytest.raises(UpstreamUnreachable):
+        await one.addresses(DEAD)
+    assert system.asked == ["good.example"]
