@@ -103,7 +103,7 @@ async def claimed_not_sent(field: Field) -> None:
 async def sent_not_carried_out(field: Field) -> None:
     """The request has arrived; the provider carries it out when nobody waits any more."""
     before = await requests(field)
-    field.provider.adjust(before_s=0.2)
+    field.provider.adjust(before_s=0.5)
     await _arrived(field, before)
     await field.kill()
     await _carried_out(field, before)
@@ -112,7 +112,7 @@ async def sent_not_carried_out(field: Field) -> None:
 async def carried_out_not_answered(field: Field) -> None:
     """The old refresh token is spent, the answer is still at the provider."""
     before = await requests(field)
-    field.provider.adjust(after_s=0.2)
+    field.provider.adjust(after_s=1.0)
     await _carried_out(field, before)
     await field.kill()
 
@@ -129,7 +129,7 @@ async def half_an_answer(field: Field) -> None:
 async def answered_not_saved(field: Field) -> None:
     """The whole answer is there, and the database takes no writes."""
     before = await requests(field)
-    field.provider.adjust(before_s=0.2)
+    field.provider.adjust(before_s=0.5)
     await _arrived(field, before)
     async with field.ground.holding_writes():
         await _carried_out(field, before)
