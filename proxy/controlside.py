@@ -162,7 +162,13 @@ class ControlSide:
         return self.budgets
 
     async def start(self) -> None:
-        """Answer on the control plane from now on, and begin the scheduled work."""
+        """Answer on the control plane from now on, and begin the scheduled work.
+
+        First, what providers answered before the last stop is saved; a few seconds are waited for it (R118).
+        """
+        if self._core.refresher is not None:
+            self._core.keep(self._core.refresher.run, "refreshes")
+            await self._core.refresher.begun()
         self._calls.start()
         await self._runner.setup()
         for one in self._sockets.control:
@@ -176,8 +182,6 @@ class ControlSide:
         if follower is not None:
             self._core.keep(follower.note_uses, "key uses")
             self._core.keep(partial(follower.prune, self._core.settings.audit.keep_days), "audit")
-        if self._core.refresher is not None:
-            self._core.keep(self._core.refresher.run, "refreshes")
         if self._watch is not None:
             self._watch.start()
 

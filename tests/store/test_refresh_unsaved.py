@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 import sqlite3
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.providers.scripted import busy
-from support.refreshing import LIFE, Process, Scene, scene
+from support.refreshing import LIFE, Process, answered_without_store, journal, scene, without
 from support.stores import SqlitePlace, VaultPlace
 
 from proxy.connectors.model import Tokens
-from proxy.connectors.refresh.journal import FOLDER
 from proxy.connectors.seal import key_id_of
 from proxy.errors import RefreshFailed
 from proxy.secret import Secret
@@ -21,37 +19,11 @@ from proxy.secret import Secret
 pytestmark = pytest.mark.usefixtures("runner")
 
 
-@contextlib.contextmanager
-def without(place: VaultPlace, table: str) -> Iterator[None]:
-    """Statements on this table fail inside the block."""
-    place.run(f"ALTER TABLE {table} RENAME TO away")
-    try:
-        yield
-    finally:
-        place.run(f"ALTER TABLE away RENAME TO {table}")
-
-
-def journal(place: VaultPlace) -> list[Path]:
-    """What was kept; a file that is still being written has a name with a dot before it."""
-    folder = place.folder / FOLDER
-    return sorted(folder.glob("[!.]*")) if folder.exists() else []
-
-
 async def told(process: Process, outcome: str) -> None:
     """Until the process has reported this."""
     async with asyncio.timeout(10):
         while outcome not in process.outcomes:  # noqa: ASYNC110  # events are a list on purpose
             await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def answered_without_store(on: Scene):
-    """The provider's answer arrives while the store takes nothing; inside the block it still does not."""
-    caller, gate = await on.under_way()
-    with without(on.place, "connections"):
-        gate.set()
-        assert await caller == "access-1"
-        yield
 
 
 async def test_nothing_is_spent_while_the_store_cannot_be_written(place: VaultPlace) -> None:

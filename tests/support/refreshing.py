@@ -3,8 +3,8 @@
 import asyncio
 import functools
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from proxy.connectors.model import Connection, Credential, Tokens
 from proxy.connectors.oauth.endpoint import TokenEndpoint
 from proxy.connectors.oauth.registration import Registration, Registrations
 from proxy.connectors.refresh.events import RefreshEvent
+from proxy.connectors.refresh.journal import FOLDER
 from proxy.connectors.refresh.owner import Owner
 from proxy.connectors.refresh.refresher import Refresher
 from proxy.connectors.sources.vault import VaultSource
@@ -153,3 +154,29 @@ async def scene(place: VaultPlace, **oauth: Any) -> AsyncIterator[Scene]:
         async with on.process() as first:
             on.first = first
             yield on
+
+
+@contextmanager
+def without(place: VaultPlace, table: str) -> Iterator[None]:
+    """Statements on this table fail inside the block."""
+    place.run(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        yield
+    finally:
+        place.run(f"ALTER TABLE away RENAME TO {table}")
+
+
+def journal(place: VaultPlace) -> list[Path]:
+    """What was kept; a file that is still being written has a name with a dot before it."""
+    folder = place.folder / FOLDER
+    return sorted(folder.glob("[!.]*")) if folder.exists() else []
+
+
+@asynccontextmanager
+async def answered_without_store(on: Scene) -> AsyncIterator[None]:
+    """The provider's answer arrives while the store takes nothing; inside the block it still does not."""
+    caller, gate = await on.under_way()
+    with without(on.place, "connections"):
+        gate.set()
+        assert await caller == "access-1"
+        yield

@@ -23,6 +23,7 @@ from proxy.connectors.refresh.lease import (
     Newer,
     NotBefore,
     Standing,
+    Unsearched,
     Unusable,
     Wanted,
     after,
@@ -84,20 +85,40 @@ def test_a_claim(found: Standing, wanted: Wanted, verdict: object) -> None:
 @pytest.mark.parametrize(
     ("found", "wanted", "verdict"),
     [
-        (standing(lease=lease(intent=TRIED)), Wanted(4), Interrupted(TRIED, NOW + 599)),
-        (standing(lease=lease(intent=TRIED)), Wanted(4, forced=True), None),
-        (standing(lease=lease(intent=replace(TRIED, mark=b"other"))), Wanted(4), None),
-        (standing(lease=lease(intent=replace(TRIED, generation=3))), Wanted(4), None),
-        (standing(lease=lease(intent=TRIED, owner="o")), Wanted(4, takeover=(2, 0)), Interrupted(TRIED, NOW + 599)),
-        (standing(lease=lease(intent=TRIED), connection=replace(LIVING, expires_at=NOW + 1)), Wanted(4), None),
-        (standing(lease=lease(intent=TRIED), connection=replace(LIVING, expires_at=None)), Wanted(4), Interrupted(TRIED, None)),
-        (standing(lease=lease(intent=TRIED), way=replace(STRICT, repeatable=True)), Wanted(4), None),
-        (standing(lease=lease(intent=TRIED), way=replace(STRICT, grace_s=10.0)), Wanted(4), None),
-        (standing(lease=lease(intent=TRIED), way=replace(STRICT, grace_s=4.0)), Wanted(4), Interrupted(TRIED, NOW + 599)),
+        (standing(lease=lease(intent=TRIED)), Wanted(4, searched=2), Interrupted(TRIED, NOW + 599)),
+        (standing(lease=lease(intent=TRIED)), Wanted(4, searched=2, forced=True), None),
+        (standing(lease=lease(intent=replace(TRIED, mark=b"other"))), Wanted(4, searched=2), None),
+        (standing(lease=lease(intent=replace(TRIED, generation=3))), Wanted(4, searched=2), None),
+        (standing(lease=lease(intent=TRIED, owner="o")), Wanted(4, searched=2, takeover=(2, 0)), Interrupted(TRIED, NOW + 599)),
+        (standing(lease=lease(intent=TRIED), connection=replace(LIVING, expires_at=NOW + 1)), Wanted(4, searched=2), None),
+        (standing(lease=lease(intent=TRIED), connection=replace(LIVING, expires_at=None)), Wanted(4, searched=2), Interrupted(TRIED, None)),
+        (standing(lease=lease(intent=TRIED), way=replace(STRICT, repeatable=True)), Wanted(4, searched=2), None),
+        (standing(lease=lease(intent=TRIED), way=replace(STRICT, grace_s=10.0)), Wanted(4, searched=2), None),
+        (standing(lease=lease(intent=TRIED), way=replace(STRICT, grace_s=4.0)), Wanted(4, searched=2), Interrupted(TRIED, NOW + 599)),
     ],
 )  # fmt: skip
 def test_an_interrupted_attempt(found: Standing, wanted: Wanted, verdict: object) -> None:
     """A grant that may be spent is asked with again only in its grace time, or when nothing else is left (R117, R121)."""
+    assert judge(found, wanted, NOW) == verdict
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "verdict"),
+    [
+        (standing(lease=lease(intent=TRIED)), Wanted(4), Unsearched(2, 4)),
+        (standing(lease=lease(intent=TRIED)), Wanted(4, searched=1), Unsearched(2, 4)),
+        (standing(lease=lease(intent=TRIED)), Wanted(4, forced=True), Unsearched(2, 4)),
+        (standing(lease=lease(intent=TRIED), way=replace(STRICT, repeatable=True)), Wanted(4), Unsearched(2, 4)),
+        (standing(lease=lease(intent=TRIED, owner="o")), Wanted(4, takeover=(2, 0)), Unsearched(2, 4)),
+        (standing(lease=lease(intent=TRIED, owner="o")), Wanted(4), HeldBy("o", 2, 0)),
+        (standing(lease=lease(intent=TRIED)), Wanted(3), Newer(4)),
+        (standing(lease=lease(intent=replace(TRIED, generation=3))), Wanted(4), None),
+    ],
+)  # fmt: skip
+def test_an_attempt_whose_answer_may_lie_in_the_journal(
+    found: Standing, wanted: Wanted, verdict: object
+) -> None:
+    """Nobody goes on from an open attempt before the journal was searched since that very attempt (R117, R118)."""
     assert judge(found, wanted, NOW) == verdict
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from proxy.connectors.model import Tokens
 from proxy.connectors.oauth.answers import Grant
 from proxy.connectors.rows import to_json
 from proxy.connectors.seal import Place, SealBrokenError
-from proxy.errors import StateError, StoreError
+from proxy.errors import StateError
 from proxy.secret import Secret
 
 FOLDER = "refresh-journal"
@@ -79,12 +80,19 @@ class Journal:
                 os.fsync(file.fileno())
             path.unlink()
 
-    async def entries(self) -> tuple[Entry, ...]:
-        """What was kept and can be read, oldest generation first; what cannot be read stays where it is."""
-        found = await asyncio.to_thread(self._read)
+    async def entries(self, connection_id: str | None = None) -> tuple[Entry, ...]:
+        """What was kept and can be read, oldest generation first; what cannot be read stays where it is.
+
+        Args:
+            connection_id: only the answers for this one; None: all.
+
+        Raises:
+            StoreError: whether they can be read is not known, as the data keys may be others by now.
+        """
+        found = await asyncio.to_thread(self._read, connection_id)
         if not found:
             return ()
-        with contextlib.suppress(StoreError, StateError):
+        with contextlib.suppress(StateError):
             await self._data_keys.reload()
         entries = []
         for name, blob in found.items():
@@ -93,12 +101,14 @@ class Journal:
                 entries.append(_entry(name, json.loads(text)))
         return tuple(sorted(entries, key=lambda entry: (entry.connection_id, entry.generation)))
 
-    def _read(self) -> Mapping[str, bytes]:
-        found = {}
+    def _read(self, connection_id: str | None) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
         with contextlib.suppress(OSError):
             for path in sorted(self._folder.iterdir()):
-                if _NAME.fullmatch(path.name):
-                    found[path.name] = path.read_bytes()
+                name = _NAME.fullmatch(path.name)
+                if name is not None and connection_id in {None, name[1]}:
+                    with contextlib.suppress(OSError):  # another process has saved and dropped it
+                        found[path.name] = path.read_bytes()
         return found
 
 
@@ -107,7 +117,7 @@ def _place(name: str) -> Place:
 
 
 def _put(path: Path, blob: bytes) -> None:
-    aside = path.with_name(f".{path.name}")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # a thread may be at the same one
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:

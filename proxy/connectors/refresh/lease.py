@@ -72,13 +72,15 @@ class Standing:
 class Wanted:
     """A claim. ``generation``: the one to replace; ``takeover``: (fence, beat) of a holder that is gone.
 
-    ``app``: fingerprint of the registration to be used.
+    ``app``: fingerprint of the registration to be used. ``searched``: the journal was searched for answers of
+    attempts up to this fence.
     """
 
     generation: int
     forced: bool = False
     takeover: tuple[int, int] | None = None
     app: str = ""
+    searched: int | None = None
 
 
 # --- verdicts -----------------------------------------------------------------------------------------
@@ -114,6 +116,17 @@ class HeldBy:
     owner: str
     fence: int
     beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unsearched:
+    """An earlier attempt with this grant has no known end, and its answer may lie in the journal (R118).
+
+    The journal is searched for the refresh of ``generation``, then the claim made again with ``fence``.
+    """
+
+    fence: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +168,7 @@ class Claimed:
     row: Row = field(default_factory=dict, repr=False)
 
 
-Refusal = Newer | Unusable | NotBefore | HeldBy | Interrupted | ForcedLately
+Refusal = Newer | Unusable | NotBefore | HeldBy | Unsearched | Interrupted | ForcedLately
 Verdict = Refusal | Claimed
 
 
@@ -188,6 +201,8 @@ def judge(standing: Standing, wanted: Wanted, now: float) -> Refusal | None:
         return Newer(connection.generation)
     if lease.owner is not None and not is_taken_over(standing, wanted):
         return HeldBy(lease.owner, lease.fence, lease.beat)
+    if open_intent(standing, wanted) is not None and wanted.searched != lease.fence:
+        return Unsearched(lease.fence, connection.generation)
     return _not_yet(standing, wanted, now)
 
 

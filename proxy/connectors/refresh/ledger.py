@@ -17,6 +17,7 @@ from proxy.connectors.refresh.lease import (
     Newer,
     Refusal,
     Standing,
+    Unsearched,
     Unusable,
     Verdict,
     Wanted,
@@ -184,7 +185,8 @@ class Ledger:
         refusal = judge(standing, wanted, at.now)
         intent = open_intent(standing, wanted)
         unknowns = 0 if intent is None else intent.unknowns + (standing.lease.owner is not None)
-        if refusal is not None and not isinstance(refusal, HeldBy) and rows[0]["owner"] is not None:
+        is_owned = rows[0]["owner"] is not None
+        if is_owned and refusal is not None and not isinstance(refusal, HeldBy | Unsearched):
             return _freed(standing, refusal, unknowns)
         if refusal is not None or standing.way is None or standing.tokens is None:
             return Decided(refusal or Unusable("nothing"))

@@ -1,6 +1,7 @@
 """Refreshes of this process: at most one task a connection, waited for by any number of callers."""
 
 import asyncio
+import contextlib
 import contextvars
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from proxy.connectors.refresh.orphans import Orphans
 from proxy.connectors.refresh.owner import Owner, this_process
 from proxy.connectors.refresh.pauses import Pauses
 from proxy.connectors.refresh.renewal import Means, Renewal
+from proxy.connectors.refresh.replay import Replay
 from proxy.connectors.refresh.results import Fresh, Later, Lost, Result
 from proxy.connectors.refresh.schedule import Schedule
 from proxy.connectors.refresh.settlement import Settlement
@@ -40,6 +42,7 @@ from proxy.errors import (
 
 WAIT_S = 10.0  # how long a caller waits for a refresh (R130)
 GRACE_S = 20.0  # at a stop: longer than a token request and its commit take (R115)
+START_S = 3.0  # how long a start waits for the journal: a store that is away does not hold it up for longer
 _LASTING = frozenset({"nothing", "dead", "damaged"})
 
 
@@ -80,6 +83,7 @@ class Refresher:
         journal = None if data_dir is None else Journal(data_dir, vault.data_keys)
         owner = owner or this_process()
         ledger = Ledger(vault, self._services, owner, self._together)
+        replay = Replay(vault, settlement, journal)
         self._orphans = Orphans(vault, registrations, endpoint, self._services)
         self._unsaved = Unsaved(settlement, journal, on_event, self._orphans.revoke)
         self.kept: Mapping[str, Credential] = self._unsaved.credentials
@@ -96,17 +100,11 @@ class Refresher:
             keep=self._unsaved.keep,
             keep_now=self._unsaved.keep_now,
             orphaned=self._orphans.revoke,
+            recall=replay.one,
             report=on_event,
         )
         self._schedule = Schedule(
-            vault,
-            ledger,
-            settlement,
-            journal,
-            owner=owner,
-            clock=clock,
-            start=self.offer,
-            is_busy=self.is_busy,
+            vault, ledger, replay, owner=owner, clock=clock, start=self.offer, is_busy=self.is_busy
         )
         self._tasks: dict[str, asyncio.Task[Result]] = {}
         self._pauses = Pauses(clock, monotonic)
@@ -290,6 +288,12 @@ class Refresher:
         Until cancelled. One process of a host is enough.
         """
         await self._schedule.run()
+
+    async def begun(self, patience_s: float = START_S) -> None:
+        """Until :meth:`run` has looked once, so that callers meet what the journal held; bounded."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._schedule.turned.wait()
 
     async def look(self) -> None:
         """One turn of the schedule now: a process of this host has died."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Service
@@ -34,6 +34,7 @@ from proxy.connectors.refresh.lease import (
     Newer,
     NotBefore,
     Refusal,
+    Unsearched,
     Unusable,
     Wanted,
 )
@@ -59,7 +60,8 @@ _FAILURES: tuple[tuple[type[TokenFault], Failure], ...] = (
 class Means:
     """What a refresh works with. ``keep`` takes a grant that the store does not; ``report`` gets events.
 
-    ``orphaned`` takes one whose connection was removed meanwhile.
+    ``orphaned`` takes one whose connection was removed meanwhile. ``recall`` saves what the journal holds for
+    a generation of a connection.
     """
 
     ledger: Ledger
@@ -73,6 +75,7 @@ class Means:
     keep: Callable[[Claimed, Grant], None]
     keep_now: Callable[[Claimed, Grant], None]
     orphaned: Callable[[Claimed, Grant], None]
+    recall: Callable[[str, int], Awaitable[None]]
     report: Callable[[RefreshEvent], None]
     monotonic: Callable[[], float] = time.monotonic
 
@@ -111,16 +114,22 @@ class Renewal:
     async def _claimed(self, service: Service, registration: Registration) -> Result:
         means, connection_id = self._means, self._connection.connection_id
         takeover: tuple[int, int] | None = None
+        searched: int | None = None
         app = means.ledger.mark_of(registration)
         while True:
-            wanted = Wanted(self._connection.generation, self._forced, takeover, app)
+            wanted = Wanted(self._connection.generation, self._forced, takeover, app, searched)
             async with means.gates.place(service.type_id, connection_id):
                 verdict = await means.ledger.claim(connection_id, wanted)
                 if isinstance(verdict, Claimed):
                     return await self._attempt(verdict, service, registration)
-            if not isinstance(verdict, HeldBy):
-                return self._refused(verdict, service)
-            takeover = await self._watch(verdict)
+            match verdict:
+                case HeldBy():
+                    takeover = await self._watch(verdict)
+                case Unsearched(fence, generation):
+                    await means.recall(connection_id, generation)
+                    searched = fence
+                case _:
+                    return self._refused(verdict, service)
 
     def _store_failed(self, error: Exception) -> Later:
         self._report("store_failed", cause=type(error).__name__)
@@ -144,8 +153,8 @@ class Renewal:
                 )
             case ForcedLately(until):
                 return Later("the token was replaced a short while ago", until, only_forced=True)
-            case HeldBy():
-                raise AssertionError("a held lease is waited for")
+            case HeldBy() | Unsearched():
+                raise AssertionError("not final: the claim is made again")
 
     # --- another's lease --------------------------------------------------------------------------------
 

@@ -4,19 +4,14 @@ import asyncio
 import random
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
-from proxy.connectors.model import Connection, Tokens
-from proxy.connectors.refresh.journal import Entry, Journal
-from proxy.connectors.refresh.lease import Claimed
+from proxy.connectors.model import Connection
 from proxy.connectors.refresh.ledger import Ledger
 from proxy.connectors.refresh.owner import Owner, is_dead, parse_owner
-from proxy.connectors.refresh.settlement import Settlement
-from proxy.connectors.refresh.ways import Way
+from proxy.connectors.refresh.replay import Replay
 from proxy.connectors.snapshot import Held
 from proxy.connectors.vault import Vault
 from proxy.errors import StateError, StoreError
-from proxy.secret import Secret
 
 TURN_S = 15.0
 IDLE_S = 86_400.0  # a refresh token is used at least this often, so that it does not lapse (R126)
@@ -24,14 +19,16 @@ IDLE_A_TURN = 5  # after a long stop thousands may be due: 20 a minute catch up 
 
 
 class Schedule:
-    """See the module. ``start`` begins a refresh, ``is_busy`` tells of one that is under way here."""
+    """See the module. ``start`` begins a refresh, ``is_busy`` tells of one that is under way here.
+
+    ``turned`` is set once the first turn is over, however it went.
+    """
 
     def __init__(
         self,
         vault: Vault,
         ledger: Ledger,
-        settlement: Settlement,
-        journal: Journal | None,
+        replay: Replay,
         *,
         owner: Owner,
         clock: Callable[[], float],
@@ -40,12 +37,12 @@ class Schedule:
     ) -> None:
         self._vault = vault
         self._ledger = ledger
-        self._settlement = settlement
-        self._journal = journal
+        self._replay = replay
         self._owner = owner
         self._clock = clock
         self._start = start
         self._is_busy = is_busy
+        self.turned = asyncio.Event()
 
     async def run(self) -> None:
         """One turn after another, until cancelled."""
@@ -58,25 +55,13 @@ class Schedule:
         try:
             if self._vault.is_copy:
                 return
-            await self._replay()
+            await self._replay.all(self._is_busy)
             await self._interrupted()
             self._idle()
         except (StoreError, StateError):
             return
-
-    # --- the journal ------------------------------------------------------------------------------------
-
-    async def _replay(self) -> None:
-        """Save what an earlier process could not; what came too late is dropped (R118)."""
-        if self._journal is None:
-            return
-        for entry in await self._journal.entries():
-            held = self._vault.snapshot.held.get(entry.connection_id)
-            if self._is_busy(entry.connection_id):
-                continue  # it is ours, and will be saved where it was kept
-            if held is not None and held.tokens is not None:
-                await self._settlement.save(_claim_of(entry, held), entry.grant)
-            await self._journal.drop(entry)
+        finally:
+            self.turned.set()
 
     # --- interrupted attempts ---------------------------------------------------------------------------
 
@@ -112,21 +97,6 @@ class Schedule:
                 and not self._is_busy(held.connection.connection_id)
             ):
                 yield held
-
-
-def _claim_of(entry: Entry, held: Held) -> Claimed:
-    """The claim under which an answer was got, as far as saving it needs."""
-    tokens = held.tokens or Tokens(Secret(""))
-    return Claimed(
-        fence=entry.fence,
-        attempt_id=entry.attempt_id,
-        connection=replace(held.connection, generation=entry.generation),
-        tokens=tokens,
-        way=Way("refresh", tokens.refresh_token or tokens.access_token, False, 0.0),
-        unknowns=0,
-        failures=0,
-        begun_at=0.0,
-    )
 
 
 def _is_idle(connection: Connection, now: float) -> bool:

@@ -41,12 +41,15 @@ class Unsaved:
         self._orphaned = orphaned
         self.credentials: dict[str, Credential] = {}
         self._kept: dict[str, Claimed] = {}
+        self._unwritten: dict[str, Entry] = {}  # not in the journal yet, by name
         self._tasks: set[asyncio.Task[None]] = set()
 
     def keep(self, claimed: Claimed, grant: Grant) -> None:
         """Serve these tokens from now on, and save them again and again until they are."""
-        connection_id = claimed.connection.connection_id
-        task = asyncio.create_task(self._save(claimed, grant), name=f"save {connection_id}")
+        connection_id, entry = claimed.connection.connection_id, _entry(claimed, grant)
+        if self._journal is not None:
+            self._unwritten[entry.name] = entry
+        task = asyncio.create_task(self._save(claimed, entry), name=f"save {connection_id}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         new = self._settlement.preview(claimed, grant)
@@ -58,19 +61,19 @@ class Unsaved:
         if self._journal is not None:
             self._journal.write_now(_entry(claimed, grant))
 
-    async def _save(self, claimed: Claimed, grant: Grant) -> None:
-        entry, pause = _entry(claimed, grant), _FIRST_S
-        is_written = self._journal is not None and await self._journal.write(entry)
+    async def _save(self, claimed: Claimed, entry: Entry) -> None:
+        grant, pause = entry.grant, _FIRST_S
+        await self._write(entry)
         while True:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LAST_S)
             try:
                 outcome = await self._settlement.save(claimed, grant)
             except (StoreError, StateError):
-                if not is_written and self._journal is not None:
-                    is_written = await self._journal.write(entry)
+                await self._write(entry)
                 continue
             break
+        self._unwritten.pop(entry.name, None)
         connection_id = claimed.connection.connection_id
         if self._kept.get(connection_id) is claimed:
             del self._kept[connection_id], self.credentials[connection_id]
@@ -79,6 +82,11 @@ class Unsaved:
         if isinstance(outcome, Discarded) and outcome.is_orphan:
             self._orphaned(claimed, grant)
         self._tell(claimed, "discarded" if isinstance(outcome, Discarded) else "saved_late")
+
+    async def _write(self, entry: Entry) -> None:
+        """Into the journal, unless it is there."""
+        if self._journal is not None and entry.name in self._unwritten and await self._journal.write(entry):
+            del self._unwritten[entry.name]
 
     def _tell(self, claimed: Claimed, outcome: Outcome) -> None:
         connection = claimed.connection
@@ -106,7 +114,10 @@ class Unsaved:
         return tuple(self._tasks)
 
     async def close(self) -> None:
-        """Stop trying; what is in the journal is saved at the next start."""
+        """Stop trying; what is in the journal is saved at the next start, and nothing is left out of it."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._journal is not None:
+            for entry in self._unwritten.values():  # no task of ours sees to it that a thread does
+                self._journal.write_now(entry)
