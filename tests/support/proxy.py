@@ -20,7 +20,7 @@ from support.raw import Address
 TOKEN = "upstream-token-0123456789"
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 60.0  # of a busy machine
-STOP_LIMIT = 20.0
+STOP_LIMIT = 60.0
 
 
 def service_file(origin: str, **extra: str) -> str:
