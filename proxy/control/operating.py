@@ -3,6 +3,8 @@
 Both take the same way: the form that the operation's schemas say, the scopes, the operation, its audit row.
 """
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Unpack
@@ -12,6 +14,7 @@ from aiohttp import hdrs
 from proxy import instance
 from proxy.admintokens import SCOPES, Scope, grants
 from proxy.connectors.users import Role
+from proxy.control.once import Once, UnderWayError, create
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError, Fault, ForbiddenError
 from proxy.operations import fields
@@ -19,6 +22,9 @@ from proxy.operations.operation import Asked, Document, Given, Ground, Operation
 from proxy.operations.schema import faults_of
 from proxy.operations.table import OPERATIONS
 
+FORM_KEPT_S = 600.0
+"""How long a form that is sent again gets the answer that it had."""
+_LOOKS, _LOOK_S = 50, 0.2
 _READ: frozenset[Scope] = frozenset({"read"})
 ROLE_SCOPES: Mapping[Role, frozenset[Scope]] = {
     "viewer": _READ,
@@ -55,8 +61,15 @@ class Operating:
             await instance.until_taken(ground.settings.storage.data_dir, after)
         return document
 
-    async def by(self, visitor: Visitor, name: str, **given: Unpack[Given]) -> Document:
+    async def by(self, visitor: Visitor, name: str, *, form: str = "", **given: Unpack[Given]) -> Document:
         """Run one for a person who is signed in; what the body does not give is None in it.
+
+        Args:
+            visitor: who.
+            name: the operation's.
+            form: the number of the form that was sent. Sent again with the same content by the same browser,
+                as by a double click, it gets the answer that it had.
+            given: to the operation.
 
         Raises:
             ConfigurationError: every fault of what was given, or the operation's own.
@@ -75,4 +88,19 @@ class Operating:
         ]
         if faults:
             raise ConfigurationError(*faults)
-        return await self.run(operation, asked)
+        return await (self._once(form, visitor, operation, asked) if form else self.run(operation, asked))
+
+    async def _once(self, form: str, visitor: Visitor, operation: Operation, asked: Asked) -> Document:
+        ground = self.ground()
+        number = f"form {form}\0{json.dumps(asked.body, sort_keys=True)}"  # corrected, it is another one
+        once = Once.of(number, visitor.session, operation, asked)
+        for _ in range(_LOOKS):
+            try:
+                made, _ = await create(
+                    ground.vault, once, ground.now, lambda: self.run(operation, asked), kept_s=FORM_KEPT_S
+                )
+            except UnderWayError:
+                await asyncio.sleep(_LOOK_S)
+            else:
+                return made
+        raise ConfigurationError(Fault("", "this form was sent before and is still being worked on: wait"))

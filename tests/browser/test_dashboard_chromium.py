@@ -111,7 +111,7 @@ async def connect(page: Page, looked: Looked) -> None:
 
 
 async def make_key(page: Page, looked: Looked) -> str:
-    """A key made from the form; shown once, with a button that copies it."""
+    """A key made from the form, sent once by a double click; shown once, with a button that copies it."""
     await page.get_by_role("link", name="Keys").click()
     await page.get_by_role("link", name="Create a key").click()
     await page.get_by_label("Name", exact=True).fill("reports")
@@ -120,12 +120,18 @@ async def make_key(page: Page, looked: Looked) -> str:
     await page.get_by_role("button", name="Add another permit").click()
     assert await page.locator("fieldset.permit").count() == 2
     await looked.at(page, "key-form")
-    await page.get_by_role("button", name="Create the key").click()
+    create = page.get_by_role("button", name="Create the key")
+    sent: list[str] = []
+    page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+    await create.dblclick()
     key = await page.locator("#key").inner_text()
     await page.get_by_role("button", name="Copy the key").click()
     assert await page.evaluate("navigator.clipboard.readText()") == key
     await looked.at(page, "key")
+    assert len(sent) == 1
     assert f"{SERVICE}:GET" in await page.locator("main").inner_text()
+    await page.go_back()
+    assert await create.is_enabled()
     return key
 
 

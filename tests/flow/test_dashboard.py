@@ -1,7 +1,9 @@
 """The dashboard as a browser without scripts meets it: every page, every form, and what both refuse."""
 
+import asyncio
 import contextlib
 import html
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -250,6 +252,34 @@ async def test_a_key_is_made_shown_once_and_revoked(tmp_path: Path) -> None:
         page = await post(browser, page, f"/keys/{record.key_id}/revoke")
         assert "Revoked" in page.text
         assert one.vault.keys()[record.key_id].revoked_at is not None
+
+
+async def test_a_form_sent_twice_shows_its_key_again(tmp_path: Path) -> None:
+    """Of one form sent several times at once every answer shows the same key or password; corrected it is another form, another browser's number is nothing, and a key that has ended is not shown again."""
+    async with scene(tmp_path, password=STORED) as one, Browser() as browser:
+        page = await signed_in(one, browser, "/keys/new")
+        given = {"name": "twice", "service": SERVICE}
+        pages = await asyncio.gather(*(post(browser, page, "/keys/new", **given) for _ in range(4)))
+        shown = [keys.KEY_PATTERN.search(one.text.encode()) for one in pages]
+        assert len({key.group() for key in shown if key is not None}) == 1
+        assert None not in shown
+        (record,) = one.vault.keys().values()
+        taken = await post(browser, await browser.open(page.url), "/keys/new", **given)
+        assert (taken.status, "Not made" in taken.text) == (400, True)
+        other = await post(browser, page, "/keys/new", **{**given, "name": "other"})
+        assert keys.KEY_PATTERN.search(other.text.encode()) not in {None, *shown}
+        await one.vault.revoke_key(record.key_id, actor="test")
+        late = await post(browser, page, "/keys/new", **given)
+        assert "not in force any more" in late.text
+        assert keys.KEY_PATTERN.search(late.text.encode()) is None
+        page = await browser.open(f"{one.public_url}/users")
+        answers = [await post(browser, page, "/users", name="ada", role="viewer") for _ in range(2)]
+        first, second = (
+            re.search(r"The password of ada</h2>\s*<p><code>(.+?)</code>", one.text) for one in answers
+        )
+        assert first is not None
+        assert second is not None
+        assert first.group(1) == second.group(1)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from aiohttp import hdrs, web
 
-from proxy.control.api.creation import REPLAYED, Once, create, key_of
+from proxy.control.api.creation import REPLAYED, create, key_of
 from proxy.control.api.document import openapi
 from proxy.control.api.door import Asker, Door
 from proxy.control.api.events import EventStream
 from proxy.control.api.reading import read_request
 from proxy.control.api.refusals import answer_to
+from proxy.control.once import Once
 from proxy.control.operating import Operating
 from proxy.errors import ConnectorProxyError
 from proxy.feed import Feed
@@ -89,7 +90,7 @@ class AdminApi:
         if key is None:
             document = await self.operating.run(operation, asked)
         else:
-            once = Once.of(key, asker, operation, asked)
+            once = Once.of(key, asker.credential, operation, asked)
             document, replayed = await create(
                 ground.vault, once, self.clock(), lambda: self.operating.run(operation, asked)
             )

@@ -1,5 +1,6 @@
 """What every page of the dashboard has in common: who may see it, its navigation, what was said last."""
 
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,6 +23,7 @@ from proxy.errors import ConfigurationError, StateError, StoreError
 _BAD, _MAY_NOT, _GONE, _BUSY = 400, 403, 404, 503
 _BROWSERS = 64
 _NOTICES = 4
+_NUMBER = 64
 NAVIGATION: tuple[tuple[str, str, str], ...] = (
     ("overview", "/", "Overview"),
     ("services", "/services", "Services"),
@@ -138,6 +140,7 @@ class Frame:
             navigation=(*NAVIGATION, _USERS) if visitor.may("admin") else NAVIGATION,
             notices=self.notices.take(visitor),
             token=form_token(visitor.session),
+            form_number=secrets.token_hex(16),
             visitor=visitor,
             ways=self.ground.sign_in.ways,
             now=self.ground.clock(),
@@ -189,6 +192,11 @@ def sentences(error: ConfigurationError) -> str:
 def text_of(form: MultiMapping[str], name: str) -> str:
     """A field of a form, without space around it; empty when it is not there."""
     return str(form.get(name, "")).strip()
+
+
+def number_of(form: MultiMapping[str]) -> str:
+    """Which form was sent; those whose answer is shown once have a number."""
+    return text_of(form, "number")[:_NUMBER]
 
 
 def _redirect(place: str) -> web.Response:

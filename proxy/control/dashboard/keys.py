@@ -8,9 +8,9 @@ from multidict import MultiMapping
 
 from proxy.catalog.recipes import Recipe
 from proxy.connectors.audit import About, AuditEntry
-from proxy.control.dashboard.frame import Frame, MissingPageError, sentences, text_of
+from proxy.control.dashboard.frame import Frame, MissingPageError, number_of, sentences, text_of
 from proxy.control.signin import Visitor
-from proxy.errors import ConfigurationError
+from proxy.errors import ConfigurationError, Fault
 from proxy.forwarding.permits import parse_permit
 from proxy.keys import KeyRecord
 from proxy.operations.keys import key_state
@@ -135,11 +135,15 @@ class KeyPages:
             "concurrency": _count(text_of(form, "concurrency")),
         }
         try:
-            made = await ground.operating.by(visitor, "keys.create", body=body)
+            made = await ground.operating.by(visitor, "keys.create", form=number_of(form), body=body)
         except ConfigurationError as error:
-            given = {name: str(value) for name, value in form.items() if name not in {*_PARTS, "token"}}
+            given = {
+                name: str(value) for name, value in form.items() if name not in {*_PARTS, "token", "number"}
+            }
             return self._form(visitor, rows, given, fault=sentences(error), status=_BAD)
-        record = ground.vault.keys()[made["id"]]
+        record = ground.vault.keys().get(made["id"])
+        if record is None or not record.is_live(ground.clock()):  # sent again after the key's end
+            raise ConfigurationError(Fault("", "the key that this form made is not in force any more"))
         return self.frame.page(
             "key_made",
             visitor,

@@ -9,7 +9,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from proxy.connectors.users import ROLES
-from proxy.control.dashboard.frame import Frame, sentences, text_of
+from proxy.control.dashboard.frame import Frame, number_of, sentences, text_of
 from proxy.control.signin import Visitor
 from proxy.errors import ConfigurationError
 
@@ -63,9 +63,11 @@ class UserPages:
         visitor: Visitor,
         request: web.Request | None = None,
         body: Mapping[str, Any] | None = None,
+        form: str = "",
     ) -> Mapping[str, Any]:
         path = {} if request is None else {"user": request.match_info["name"]}
-        return await self.frame.ground.operating.by(visitor, f"users.{action}", path=path, body=body or {})
+        operating = self.frame.ground.operating
+        return await operating.by(visitor, f"users.{action}", form=form, path=path, body=body or {})
 
     async def _add(self, _: web.Request, form: MultiMapping[str], visitor: Visitor) -> web.Response | str:
         name = text_of(form, "name")
@@ -76,7 +78,7 @@ class UserPages:
             "with_password": "no_password" not in form,
         }
         try:
-            made = await self._do("create", visitor, body=body)
+            made = await self._do("create", visitor, body=body, form=number_of(form))
         except ConfigurationError as error:
             given = {one: text_of(form, one) for one in _BLANK}
             return await self._page(visitor, given=given, fault=sentences(error), status=_BAD)

@@ -194,6 +194,30 @@ function setUpLive() {
   });
 }
 
+// A form is sent once, however often its button is pressed. Back on the page, or without an answer, it can be sent again.
+const ANSWER_MS = 15000;
+
+function setUpSending() {
+  const buttonsOf = (form) => form.querySelectorAll("button[type=submit]");
+  const free = (form) => {
+    delete form.dataset.sent;
+    for (const button of buttonsOf(form)) button.disabled = false;
+  };
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.getAttribute("method") !== "post") return;
+    if ("sent" in form.dataset) {
+      event.preventDefault();
+      return;
+    }
+    form.dataset.sent = "";
+    for (const button of buttonsOf(form)) button.disabled = true;
+    setTimeout(free, ANSWER_MS, form);
+  });
+  addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach(free));
+}
+
+setUpSending();
 setUpLive();
 setUpCopies(document);
 setUpAdditions();
