@@ -1,6 +1,8 @@
 """Base44's connectors calls over HTTP: who gets which token, in which words the others are refused (R165-R184)."""
 
+import contextlib
 import re
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from hypothesis import strategies as st
 from support.app44 import APP, SERVICES, STATIC, scene
 from support.browser import Browser
 
+from proxy.connectors.oauth.registration import Registration
 from proxy.control.base44.asking import Allowance, Asker
 from proxy.errors import InvalidKey, NotPermitted, RateLimited, StoreError
 from proxy.forwarding.keys import Grant, KeyRing
 from proxy.forwarding.permits import compile_permits, parse_permit
 from proxy.keys import KeyRecord, digest, generate
+from proxy.secret import Secret
 
 TYPES = ("external-auth/tokens/slack", "external-auth/tokens/notion", "external-auth/tokens/linear")
 
@@ -347,6 +351,22 @@ async def test_what_stands_in_the_way_of_connecting(tmp_path: Path) -> None:
         for body in ([], {}, {"scopes": "a"}, {"scopes": [1]}, {"scopes": ["a b"]}, "text"):
             assert one_code(await put("sandbox", body)) == (400, "bad_request"), body
         assert one_code(await put("github", shown=await one.key("github:GET"))) == (403, "not_permitted")
+
+
+async def test_an_app_whose_secret_does_not_open(tmp_path: Path) -> None:
+    """It is named with what mends it, and nobody is told to wait: no time mends it (R140)."""
+    async with scene(tmp_path) as one:
+        key = await one.key("*")
+        await one.vault.save_registration(
+            Registration("github", "github", "app", Secret("canary-app-secret"))
+        )
+        with contextlib.closing(sqlite3.connect(tmp_path / "data" / "vault.db")) as file, file:
+            file.execute("UPDATE registrations SET client_secret = x'00'")
+        place = "external-auth/integrations/github"
+        refused = await one.ask(place, key, method="PUT", body={"scopes": []})
+        assert one_code(refused) == (503, "vault_unavailable")
+        assert "registrations set github" in refused.document["message"]
+        assert "Retry-After" not in refused.headers
 
 
 async def test_removing_a_connection(tmp_path: Path) -> None:
