@@ -169,6 +169,13 @@ MUTANTS = (
     mutant("retention hides what was changed", "connectors/audit_log.py", "        if walk.count:\n", "        if False:\n", AUDIT),
     mutant("a revoked token sees on", "control/api/events.py", "if now - checked >= self.check_s:", "if False:", "tests/flow/test_admin_events.py -k revoked"),
     mutant("forms do what the role may not", "control/operating.py", "        if not grants(scopes, operation.scopes):\n", "        if False:\n", "tests/flow/test_users.py -k no_more"),
+    # what lasts long
+    mutant("our own work counts as waiting", "control/listener.py", "            self._looks = 0  # what takes so long", "            pass  # what takes so long", f"{UNIT}/test_control_health.py -k at_work"),
+    mutant("no search before an open attempt", "connectors/refresh/lease.py", " and wanted.searched != lease.fence:", " and False:", "tests/store/test_refresh_restart.py -k sqlite"),
+    mutant("an answer left out at a stop", "connectors/refresh/unsaved.py", "            for entry in self._unwritten.values():", "            for entry in ():", "tests/store/test_refresh_restart.py"),
+    mutant("a silent address is waited for", "forwarding/racing.py", "ATTEMPT_DELAY_S = 0.25", "ATTEMPT_DELAY_S = 3600.0", f"{UNIT}/test_racing.py"),
+    mutant("addresses end with the resolver", "forwarding/known.py", "            result = self._keep(origin, FAILURE_TTL_S) or result", "            pass", f"{UNIT}/test_egress.py"),
+    mutant("the last answer does not say so", "forwarding/exchange.py", "            if caller.is_last:", "            if False:", f"{UNIT}/test_last_answer.py"),
 )  # fmt: skip
 
 
