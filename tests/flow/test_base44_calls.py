@@ -1,8 +1,6 @@
 """Base44's connectors calls over HTTP: who gets which token, in which words the others are refused (R165-R184)."""
 
-import contextlib
 import re
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.app44 import APP, SERVICES, STATIC, scene
 from support.browser import Browser
+from support.stores import edit
 
 from proxy.connectors.oauth.registration import Registration
 from proxy.control.base44.asking import Allowance, Asker
@@ -360,8 +359,7 @@ async def test_an_app_whose_secret_does_not_open(tmp_path: Path) -> None:
         await one.vault.save_registration(
             Registration("github", "github", "app", Secret("canary-app-secret"))
         )
-        with contextlib.closing(sqlite3.connect(tmp_path / "data" / "vault.db")) as file, file:
-            file.execute("UPDATE registrations SET client_secret = x'00'")
+        await edit(tmp_path / "data", "UPDATE registrations SET client_secret = x'00'")
         place = "external-auth/integrations/github"
         refused = await one.ask(place, key, method="PUT", body={"scopes": []})
         assert one_code(refused) == (503, "vault_unavailable")

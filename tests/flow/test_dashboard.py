@@ -1,16 +1,15 @@
 """The dashboard as a browser without scripts meets it: every page, every form, and what both refuse."""
 
 import asyncio
-import contextlib
 import html
 import re
-import sqlite3
 import time
 from pathlib import Path
 
 import pytest
 from support.browser import Browser, Page
 from support.connecting import Scene, scene
+from support.stores import edit
 
 from proxy import keys
 from proxy.connectors.model import Tokens
@@ -150,8 +149,7 @@ async def test_an_app_whose_secret_does_not_open_is_mended_on_its_page(tmp_path:
         async def damaged() -> Page:
             kept = Registration(SERVICE, SERVICE, "my-app", Secret("canary-app-secret"))
             await one.vault.save_registration(kept)
-            with contextlib.closing(sqlite3.connect(tmp_path / "data" / "vault.db")) as file, file:
-                file.execute("UPDATE registrations SET client_secret = x'00'")
+            await edit(tmp_path / "data", "UPDATE registrations SET client_secret = x'00'")
             return await browser.open(one.public_url + place)
 
         page = await damaged()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sqlite3
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from support.providers.identity import (
     signed,
     unsigned,
 )
+from support.stores import edit
 from yarl import URL
 
 from proxy.operations.users import add_user
@@ -418,21 +418,15 @@ async def test_a_provider_that_is_not_there_or_says_what_it_should_not(
             await refused(one, browser, reason, status)
 
 
-def vault_in(folder: Path) -> Path:
-    (file,) = folder.rglob("vault.db")
-    return file
-
-
 async def test_a_vault_that_takes_nothing(tmp_path: Path) -> None:
     """Whoever is known cannot be signed in while no session can be stored: the page and the log say so, and later it works."""
     async with made(tmp_path) as (one, _), Browser() as browser:
-        with contextlib.closing(sqlite3.connect(vault_in(tmp_path), isolation_level=None)) as store:
-            store.execute("ALTER TABLE sessions RENAME TO away")
-            with capture_logs() as logged:
-                page = await sign_in(one, browser)
-            assert (page.url.path, page.status) == ("/oidc/refused/not_stored", 503)
-            assert "The vault cannot be read or written for now" in page.text
-            store.execute("ALTER TABLE away RENAME TO sessions")
+        await edit(tmp_path / "data", "ALTER TABLE sessions RENAME TO away")
+        with capture_logs() as logged:
+            page = await sign_in(one, browser)
+        assert (page.url.path, page.status) == ("/oidc/refused/not_stored", 503)
+        assert "The vault cannot be read or written for now" in page.text
+        await edit(tmp_path / "data", "ALTER TABLE away RENAME TO sessions")
         (noted,) = [line for line in logged if line["event"] == "oidc_sign_in_refused"]
         assert noted["reason"] == "not_stored"
         assert "the vault could not be used" in noted["why"]
