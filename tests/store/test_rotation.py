@@ -144,6 +144,7 @@ KILLED = """
             asyncio.run(rotate(at))
             os._exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        sys.stdin.readline()  # until what is left has been looked at
 """
 
 
@@ -156,8 +157,10 @@ async def test_a_rotation_killed_at_every_row_loses_nothing(place: VaultPlace) -
             sys.executable,
             *("-c", textwrap.dedent(KILLED), str(VALUES + 1)),
             env={**os.environ, **place.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        assert killed.stdin is not None
         assert killed.stdout is not None
         left = []
         for at in range(VALUES + 1):
@@ -165,6 +168,7 @@ async def test_a_rotation_killed_at_every_row_loses_nothing(place: VaultPlace) -
             await vault.catch_up()
             await _check(vault)
             left.append({key["id"]: key["sealed"] for key in (await vault.status())["data_keys"]}[old])
+            killed.stdin.write(b"\n")
         assert await killed.wait() == 0
         assert left[0] == VALUES
         assert left[-1] == 0
